@@ -1,0 +1,53 @@
+# The front door. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+DATA ?= data
+export PYTHONDONTWRITEBYTECODE=1
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## everything the project needs, on this machine: packages, virtual environment, Kafka
+.venv/.ready: requirements/all.lock pyproject.toml local/pom.xml local/setup.sh
+	local/setup.sh
+	@touch $@
+
+demo: setup ## the main job: a fleet, a kill -9, and a ledger that reconciles to zero
+	.venv/bin/millrace demo
+
+up: setup ## the platform on this machine, in the foreground
+	.venv/bin/millrace up --data $(DATA) --insecure-loopback
+
+down: setup ## stop it
+	.venv/bin/millrace down --data $(DATA)
+
+test: setup ## all tests against real servers
+	$(PY) -m pytest -m "not chaos and not soak"
+
+check: setup ## ruff, mypy --strict and the walls between the packages
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup ## every figure the documentation claims, one JSON line each
+	.venv/bin/millrace bench --json
+
+KILLS ?= 200
+SEED ?= 1
+chaos: setup ## long kill -9 and fuzz runs (KILLS, SEED)
+	KILLS=$(KILLS) SEED=$(SEED) $(PY) -m pytest -m chaos -s
+
+soak: setup ## ten minutes at full load: memory stays flat
+	$(PY) -m pytest -m soak -s
+
+docs: setup ## regenerate the parts of docs/ that come from code
+	$(PY) -m docs.generate
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra local --extra dev -o requirements/all.lock $(LOCK)
+	uv pip compile pyproject.toml --constraint requirements/all.lock -o requirements/services.lock $(LOCK)
+LOCK := --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q
+
+.PHONY: help setup demo up down test check bench chaos soak docs lock

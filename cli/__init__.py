@@ -1,0 +1,1 @@
+"""The one command, `millrace`; the only place that may know every service."""

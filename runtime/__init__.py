@@ -1,0 +1,1 @@
+"""What every service shares: settings, logging, lifecycle, health, metrics, Kafka clients and the stage frame."""

@@ -1,0 +1,34 @@
+"""Errors carry policy: what a service does about one is decided by its class, not where it is caught."""
+
+from typing import Final
+
+EXIT_SETTINGS: Final = 64
+"""Bad settings: restarting will not help."""
+EXIT_FATAL: Final = 70
+"""Anything unexpected: nothing half-applied lives on; the supervisor restarts the process."""
+EXIT_REFUSED: Final = 78
+"""The world does not fit (another topic, a gap, a newer schema): an operator has to decide."""
+
+
+class MillraceError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class InvalidError(MillraceError):
+    """Data at fault. It becomes a dead letter with this text as its reason; the flow goes on."""
+
+
+class RetryableError(MillraceError):
+    """A dependency is away or slow: back off and try the same again. Nothing was lost."""
+
+
+class FatalError(MillraceError):
+    """Going on could lose or double: exit at once with `exit_code` and one clear line."""
+
+    exit_code = EXIT_FATAL
+
+
+class RefusedError(FatalError):
+    """A restart meets the same: say what is wrong and what to do, and stay down."""
+
+    exit_code = EXIT_REFUSED

@@ -1,0 +1,85 @@
+"""/metrics, /health/live and /health/ready of a service, served from a thread of its own.
+
+A thread, so that a service that hangs is seen to hang: `live` is false when the service has not called `beat` for
+`silence_s`. `ready` asks the service's own checks.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import orjson
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+log = logging.getLogger(__name__)
+
+DELAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Buckets, seconds, for every histogram of a delay or duration: fine around the 1 s and 2 s that are promised."""
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is wrong in a few words."""
+
+
+class Probes:
+    """Health of this process. `checks` decide readiness; they are called from the probe's thread and must not block."""
+
+    def __init__(self, bind: str, silence_s: float = 30.0, registry: CollectorRegistry = REGISTRY) -> None:
+        host, _, port = bind.rpartition(":")
+        self.silence_s = silence_s
+        self.checks: dict[str, Check] = {}
+        self._started = False
+        self._beat = time.monotonic()
+        probes = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
+                elif self.path in ("/health/live", "/health/ready"):
+                    wrong = probes.wrong(self.path.endswith("ready"))
+                    self._answer(503 if wrong else 200, orjson.dumps({"ok": not wrong, "wrong": wrong}))
+                else:
+                    self._answer(404, b'{"paths":["/metrics","/health/live","/health/ready"]}')
+
+            def _answer(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                log.debug("probe %s", format % args)
+
+        self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def beat(self) -> None:
+        """Called by the service's main loop: it is not stuck."""
+        self._beat = time.monotonic()
+
+    def started(self) -> None:
+        """The ordered start is done: from now on readiness is what the checks say."""
+        self._started = True
+
+    def wrong(self, ready: bool) -> dict[str, str]:
+        found: dict[str, str] = {}
+        silent = time.monotonic() - self._beat
+        if silent > self.silence_s:
+            found["loop"] = f"no beat for {silent:.0f} s"
+        if ready:
+            if not self._started:
+                found["start"] = "not finished"
+            found |= {name: text for name, check in self.checks.items() if (text := check())}
+        return found

@@ -1,0 +1,1 @@
+"""The frame that makes Faust effectively-once for columnar stages."""

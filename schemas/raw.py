@@ -1,0 +1,38 @@
+"""`telemetry.raw`: every message as it came. One row a message, one record a batch of one partition.
+
+Version 1.
+    device        authenticated publisher (its partition is the record's)
+    topic         MQTT topic; for HTTP the topic the same message would have had
+    payload       bytes as received (HTTP: after content-encoding was undone)
+    content_type  MQTT 5 content type or HTTP Content-Type; null when absent
+    ts, boot, seq text of the MQTT user properties (HTTP: headers Millrace-Ts, -Boot, -Seq); null when absent.
+                  Kept as text: what is not a number must reach the dead letters as it came
+    transport     vocabulary.Transport
+    qos, retain   of the PUBLISH as the broker handed it on; 0 for HTTP
+    received_at   when the bridge read it
+    replay_of     "epoch/partition/offset/row" of the row this one replays; set by the platform only
+"""
+
+from typing import Final
+
+import pyarrow as pa
+
+NAME: Final = "telemetry.raw"
+VERSION: Final = 1
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("payload", pa.binary(), nullable=False),
+        pa.field("content_type", pa.string()),
+        pa.field("ts", pa.string()),
+        pa.field("boot", pa.string()),
+        pa.field("seq", pa.string()),
+        pa.field("transport", pa.uint8(), nullable=False),
+        pa.field("qos", pa.uint8(), nullable=False),
+        pa.field("retain", pa.bool_(), nullable=False),
+        pa.field("received_at", pa.timestamp("ms", "UTC"), nullable=False),
+        pa.field("replay_of", pa.string()),
+    ]
+)

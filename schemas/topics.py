@@ -1,0 +1,64 @@
+"""Topic names of Kafka and the grammar of MQTT topics.
+
+    uplink    d/{device}/telemetry/{channel}   d/{device}/event/{name}   d/{device}/reply/{request}
+              d/{device}/config                d/{device}/control/{target}/{command}
+    downlink  c/{device}/ack                   c/{device}/command/{name} c/{device}/config …
+
+A device id is `[a-z0-9-]{1,64}`; every other segment is `[A-Za-z0-9_.-]{1,64}`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from schemas.errors import ContractError
+
+RAW: Final = "telemetry.raw"
+READINGS: Final = "telemetry.readings"
+CONTROL: Final = "platform.control"
+
+
+def state_topic(stage: str) -> str:
+    """The compacted topic that holds the snapshots of a stage."""
+    return f"state.{stage}"
+
+
+is_device_id = re.compile(r"[a-z0-9-]{1,64}").fullmatch
+is_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
+
+UPLINK_FILTER: Final = "d/#"
+Branch = Literal["telemetry", "event", "reply", "config", "control"]
+_SEGMENTS: Final[dict[str, int]] = {"telemetry": 1, "event": 1, "reply": 1, "config": 0, "control": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A parsed uplink topic. `names` are the segments after the branch (`telemetry/{channel}` has one)."""
+
+    device: str
+    branch: Branch
+    names: tuple[str, ...]
+
+
+def parse_uplink(topic: str) -> Uplink:
+    """Split an uplink topic. Raises ContractError that names the segment at fault."""
+    parts = topic.split("/")
+    if len(parts) < 3 or parts[0] != "d":
+        raise ContractError(f"topic {topic[:120]!r}: expected d/{{device}}/{{branch}}/…")
+    device, branch, names = parts[1], parts[2], tuple(parts[3:])
+    if not is_device_id(device):
+        raise ContractError(f"topic {topic[:120]!r}: device id must match [a-z0-9-]{{1,64}}")
+    if branch not in _SEGMENTS or len(names) != _SEGMENTS[branch]:
+        raise ContractError(f"topic {topic[:120]!r}: unknown branch {branch[:64]!r} with {len(names)} names")
+    if not all(map(is_name, names)):
+        raise ContractError(f"topic {topic[:120]!r}: names must match [A-Za-z0-9_.-]{{1,64}}")
+    return Uplink(device, branch, names)  # type: ignore[arg-type]
+
+
+def telemetry_topic(device: str, channel: str) -> str:
+    return f"d/{device}/telemetry/{channel}"
+
+
+def ack_topic(device: str) -> str:
+    """Where end-to-end acknowledgement of the device's messages is published."""
+    return f"c/{device}/ack"
