@@ -13,9 +13,12 @@ Version 1.
     replay_of     "epoch/partition/offset/row" of the row this one replays; set by the platform only
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
+
+from schemas import ipc
 
 NAME: Final = "telemetry.raw"
 VERSION: Final = 1
@@ -36,3 +39,8 @@ SCHEMA: Final = pa.schema(
         pa.field("replay_of", pa.string()),
     ]
 )
+
+
+def read(found: Mapping[str, bytes], value: bytes) -> pa.RecordBatch:
+    """The batch of a data record of any version up to VERSION; see schemas.ipc.read for what it raises."""
+    return ipc.read(found, value, SCHEMA, NAME, VERSION)

@@ -23,9 +23,12 @@ Version 1.
     topic, payload, content_type, ts   of the message, denied and dead rows only
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
+
+from schemas import ipc
 
 NAME: Final = "telemetry.readings"
 VERSION: Final = 1
@@ -56,3 +59,8 @@ SCHEMA: Final = pa.schema(
         pa.field("ts", pa.string()),
     ]
 )
+
+
+def read(found: Mapping[str, bytes], value: bytes) -> pa.RecordBatch:
+    """The batch of a data record of any version up to VERSION; see schemas.ipc.read for what it raises."""
+    return ipc.read(found, value, SCHEMA, NAME, VERSION)

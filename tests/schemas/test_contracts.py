@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import headers, ipc, raw, readings
+from schemas.control import Device, TopicFacts, device_key, device_of, is_relayed, topic_key
+from schemas.errors import ContractError, NewerSchemaError
+from schemas.topics import parse_uplink, telemetry_topic
+from schemas.vocabulary import Kind
+
+EXAMPLES = Path(__file__).parent / "examples"
+MODULES = {module.NAME: module for module in (raw, readings)}
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.hex")), ids=lambda f: f.stem)
+def test_every_stored_version_can_be_read(file: Path) -> None:
+    name, _, version = file.stem.rpartition("-")
+    batch = MODULES[name].read({"schema": f"{name}/{version}".encode()}, bytes.fromhex(file.read_text()))
+    assert batch.schema.equals(MODULES[name].SCHEMA)
+    assert batch.to_pylist()[0]["device"] == "sensor-1"
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=lambda m: m.NAME)
+def test_each_version_has_a_stored_example(module: object) -> None:
+    for version in range(1, module.VERSION + 1):  # type: ignore[attr-defined]
+        assert (EXAMPLES / f"{module.NAME}-{version}.hex").exists()  # type: ignore[attr-defined]
+
+
+def test_a_newer_version_is_refused_and_says_what_to_do() -> None:
+    with pytest.raises(NewerSchemaError, match=r"telemetry.raw/2.*upgrade"):
+        raw.read({"schema": b"telemetry.raw/2"}, b"")
+
+
+@pytest.mark.parametrize("text", [b"", b"telemetry.raw", b"telemetry.raw/0", b"telemetry.raw/x", b"other/1"])
+def test_an_unknown_schema_is_refused(text: bytes) -> None:
+    with pytest.raises(ContractError, match="schema"):
+        raw.read({"schema": text}, b"")
+
+
+def test_an_older_version_gets_nulls_for_what_it_did_not_have() -> None:
+    old = pa.RecordBatch.from_pydict({"a": pa.array([1], pa.int32())})
+    new = pa.schema([("a", pa.int64()), ("b", pa.string())])
+    batch = ipc.read({"schema": b"t/1"}, ipc.encode(old), new, "t", 2)
+    assert batch.to_pylist() == [{"a": 1, "b": None}]
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_a_contract_error_and_nothing_else(data: bytes) -> None:
+    with pytest.raises(ContractError):
+        raw.read({"schema": b"telemetry.raw/1"}, data)
+
+
+@given(st.integers(0, 300))
+def test_a_truncated_stream_is_a_contract_error(cut: int) -> None:
+    whole = bytes.fromhex((EXAMPLES / "telemetry.raw-1.hex").read_text())
+    with pytest.raises(ContractError):
+        raw.read({"schema": b"telemetry.raw/1"}, whole[: len(whole) - 9 - cut])
+
+
+def test_counts_and_provenance_survive_their_headers() -> None:
+    counts = headers.Counts(*range(8))
+    head = headers.ReadingsHeaders(Kind.DATA, 5, counts).encode() + headers.Provenance(2, 7, 6).encode()
+    found = headers.table(head)
+    assert headers.Counts.parse(found) == counts
+    assert headers.Provenance.parse(found) == headers.Provenance(2, 7, 6)
+    assert headers.kind_of(found) is Kind.DATA
+
+
+@pytest.mark.parametrize("found", [{}, {"src": b"1", "prev": b"0"}, {"src": b"1/x", "prev": b"0"}, {"src": b"1/2"}])
+def test_broken_provenance_is_a_contract_error(found: dict[str, bytes]) -> None:
+    with pytest.raises(ContractError):
+        headers.Provenance.parse(found)
+
+
+def test_a_header_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ContractError, match="twice"):
+        headers.table([("src", b"1"), ("src", b"2")])
+
+
+def test_versions_order_by_epoch_then_offset() -> None:
+    assert headers.Version(1, 0) > headers.Version(0, 99) > headers.Version(0, 3)
+    assert headers.Version.parse(headers.Version(3, 4).encode()) == headers.Version(3, 4)
+
+
+def test_uplinks_are_parsed() -> None:
+    assert parse_uplink(telemetry_topic("a-1", "climate")).names == ("climate",)
+    assert parse_uplink("d/a/config").branch == "config"
+    assert parse_uplink("d/a/control/motor-7/stop").names == ("motor-7", "stop")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["", "d", "d/a", "x/a/telemetry/c", "d/A/telemetry/c", "d//telemetry/c", "d/a/telemetry", "d/a/telemetry/",
+     "d/a/telemetry/c/d", "d/a/other/c", "d/a/config/x", "d/a+/telemetry/c", "d/" + "a" * 65 + "/telemetry/c"],
+)  # fmt: skip
+def test_a_topic_outside_the_grammar_is_refused(topic: str) -> None:
+    with pytest.raises(ContractError, match="topic"):
+        parse_uplink(topic)
+
+
+def test_devices_and_topic_facts_survive_their_encoding() -> None:
+    device = Device("a-1", "motor", labels={"site": "x"}, token="00")
+    assert Device.decode(device_key("a-1"), device.encode()) == device
+    assert Device.decode(device_key("a-1"), device.encode(with_token=False)).token is None
+    facts = TopicFacts("id", 1, 4)
+    assert TopicFacts.decode(topic_key("t"), facts.encode()) == facts
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"id":"b","role":"r"}', b'{"id":"a","role":"r","x":1}'])
+def test_a_broken_device_record_is_a_contract_error(value: bytes) -> None:
+    with pytest.raises(ContractError, match="device/a"):
+        Device.decode("device/a", value)
+
+
+def test_only_policy_and_devices_are_relayed() -> None:
+    assert [is_relayed(k) for k in ("policy", "device/a", "topic/x", "heartbeat/r")] == [True, True, False, False]
+    assert (device_of("device/a"), device_of("policy")) == ("a", None)
