@@ -14,5 +14,5 @@ RUN groupadd --gid 10001 millrace \
 COPY --from=build /opt/millrace /opt/millrace
 ENV PATH=/opt/millrace/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-ENTRYPOINT ["millrace"]
-CMD ["--help"]
+
+CMD ["millrace", "--help"]
