@@ -1,0 +1,38 @@
+"""The formats of payloads, by content type. Each is a file with one function, `decode(payload, received_ms)`.
+
+These functions are the law: strict, a message at a time, and the only ones that give reasons. The batch path in
+fast.py answers for plain JSON, and only ever what `decode` would answer.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from streams.access.decode.formats import plain_json
+from streams.access.decode.limits import Invalid, shown
+from streams.access.decode.message import Message
+
+Decode = Callable[[bytes, int], Message]
+"""(payload, received_ms) -> Message. Raises Invalid, and nothing else for any bytes."""
+
+JSON: Final = plain_json.decode
+
+FORMATS: Final[dict[str, Decode]] = {
+    "": JSON,
+    "application/json": JSON,
+    "text/json": JSON,
+}
+"""Content type, lower case and without parameters -> how it is decoded. Absent is the empty string."""
+
+
+def format_of(content_type: str | None) -> Decode:
+    """The decoder of a content type; one that refuses the message for a type that is not known."""
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    return FORMATS.get(kind) or _refuse(content_type)
+
+
+def _refuse(content_type: str | None) -> Decode:
+    def decode(payload: bytes, received_ms: int) -> Message:
+        known = ", ".join(k for k in FORMATS if k)
+        raise Invalid("content_type", f"{shown(content_type)} is not known; known are {known}")
+
+    return decode

@@ -1,0 +1,108 @@
+"""JSON: an object, nested up to MAX_DEPTH, or an array of objects, each with its own `ts` and `device`.
+
+Duplicate keys: the last one counts, as orjson and most parsers have it. `boot` and `seq` name the message: they stand
+in the first object, and where another repeats them it must say the same.
+"""
+
+import math
+from typing import Any, Final
+
+import orjson
+
+from streams.access.decode.limits import (
+    MAX_DEPTH,
+    MAX_MESSAGE_READINGS,
+    MAX_OBJECT_READINGS,
+    Invalid,
+    is_child,
+    is_metric,
+    moment,
+    number,
+    shown,
+    whole,
+)
+from streams.access.decode.message import Message, Reading
+
+RESERVED: Final = frozenset(("ts", "boot", "seq", "device"))
+
+
+def decode(payload: bytes, received_ms: int) -> Message:
+    """Source of what is JSON: orjson (RFC 8259; no NaN, no comments, valid UTF-8, nested at most 1,024 deep)."""
+    try:
+        found = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        raise _why(payload, error) from None
+    return flatten(found)
+
+
+def flatten(found: Any) -> Message:
+    """Parsed JSON to a message."""
+    objects = found if type(found) is list else [found]
+    if not objects or any(type(o) is not dict for o in objects):
+        raise Invalid("shape", "expected an object or an array of objects")
+    boot, seq = _identity(objects)
+    readings: list[Reading] = []
+    try:
+        for one in objects:
+            _object(one, readings)
+        if not readings:
+            raise Invalid("shape", "no reading in it")
+    except Invalid as error:
+        error.boot, error.seq = boot, seq
+        raise
+    return Message(boot, seq, readings)
+
+
+def _identity(objects: list[dict[str, Any]]) -> tuple[int, int]:
+    first = objects[0]
+    boot, seq = whole(first.get("boot"), "boot"), whole(first.get("seq"), "seq")
+    for other in objects[1:]:
+        for key, mine in (("boot", boot), ("seq", seq)):
+            if other.get(key) is not None and whole(other[key], key) != mine:
+                raise Invalid(key, f"one message, but its objects say {mine} and {shown(other[key])}")
+    return boot, seq
+
+
+def _object(one: dict[str, Any], out: list[Reading]) -> None:
+    stop = len(out) + MAX_OBJECT_READINGS
+    _walk(one, "", moment(one.get("ts")), _child(one.get("device")), out, stop, 1)
+    if len(out) > MAX_MESSAGE_READINGS:
+        raise Invalid("shape", f"more than {MAX_MESSAGE_READINGS} readings in a message")
+
+
+def _child(value: object) -> str | None:
+    if value is None or (type(value) is str and is_child(value)):
+        return value
+    raise Invalid("device", f"{shown(value)} is no device id")
+
+
+def _walk(
+    one: dict[str, Any], prefix: str, time: int | None, child: str | None, out: list[Reading], stop: int, depth: int
+) -> None:
+    if depth > MAX_DEPTH:
+        raise Invalid("shape", f"objects nested deeper than {MAX_DEPTH}")
+    for key, value in one.items():
+        if not prefix and key in RESERVED:
+            continue
+        if not is_metric(key):
+            raise Invalid("metric_name", f"{shown(key)} does not match [A-Za-z0-9_.-]{{1,64}}")
+        kind = type(value)
+        metric = prefix + key
+        if kind is float or kind is int or kind is bool:
+            out.append(Reading(metric, number(value, metric), None, time, child))
+        elif kind is str:
+            out.append(Reading(metric, math.nan, value, time, child))
+        elif kind is dict:
+            _walk(value, metric + ".", time, child, out, stop, depth + 1)
+        elif value is not None:
+            raise Invalid("shape", f"{metric} is an array")
+        if len(out) > stop:
+            raise Invalid("shape", f"more than {MAX_OBJECT_READINGS} readings in an object")
+
+
+def _why(payload: bytes, error: orjson.JSONDecodeError) -> Invalid:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as wrong:
+        return Invalid("utf8", f"byte {wrong.start} is no UTF-8")
+    return Invalid("json", str(error)[:120])

@@ -1,0 +1,101 @@
+"""What a message may hold at most, the grammar of its names, numbers and times, and the error that says it does not."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MAX_DEPTH: Final = 4
+"""Levels of nested objects: the dots in a metric are at most one fewer."""
+MAX_OBJECT_READINGS: Final = 64
+"""Readings of one JSON object; a sensor has a handful."""
+MAX_MESSAGE_READINGS: Final = 10_000
+"""Readings of one message: what gateways gather in arrays, SenML packs and Arrow streams."""
+MAX_WHOLE: Final = 1 << 53
+"""boot, seq and milliseconds stay below it: what every JSON reader holds exactly."""
+MAX_NUMBER: Final = 2.0**63
+"""Values stay below it on both sides: beyond, parsers begin to disagree about integers."""
+
+is_metric = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
+is_child = re.compile(r"[a-z0-9-]{1,64}").fullmatch
+_is_whole = re.compile(r"[0-9]{1,16}", re.ASCII).fullmatch
+_is_ms = re.compile(r"-?[0-9]{1,16}", re.ASCII).fullmatch
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS: Final = timedelta(milliseconds=1)
+
+
+class Invalid(Exception):
+    """A message that cannot be decoded: `rule: detail`, and boot and seq as far as they could be read."""
+
+    def __init__(self, rule: str, detail: str, boot: int = -1, seq: int = -1) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.boot = boot
+        self.seq = seq
+
+
+def shown(value: object) -> str:
+    """A value as reasons quote it: short, whatever it is."""
+    return repr(value[:40] if isinstance(value, str | bytes) else value)[:60]
+
+
+def whole(value: object, rule: str) -> int:
+    """boot or seq of a payload: a whole number from 0 below 2^53; -1 for None. 5.0 is 5, True is none."""
+    if value is None:
+        return -1
+    if type(value) in (int, float) and 0 <= value < MAX_WHOLE and value == int(value):  # type: ignore[operator,call-overload]
+        return int(value)  # type: ignore[call-overload,no-any-return]
+    raise Invalid(rule, f"{shown(value)} is no whole number from 0 below 2^53")
+
+
+def whole_text(text: str, rule: str) -> int:
+    """boot or seq of a user property."""
+    if _is_whole(text) and (number := int(text)) < MAX_WHOLE:
+        return number
+    raise Invalid(rule, f"property {shown(text)} is no whole number from 0 below 2^53")
+
+
+def moment(value: object) -> int | None:
+    """Milliseconds since 1970 of a payload's time: a whole number of them, or ISO 8601 (UTC unless it says)."""
+    if value is None:
+        return None
+    if type(value) is str:
+        return iso(value)
+    if type(value) in (int, float) and abs(value) < MAX_WHOLE and value == int(value):  # type: ignore[arg-type,call-overload]
+        return int(value)  # type: ignore[call-overload,no-any-return]
+    raise Invalid("ts", f"{shown(value)} is neither whole milliseconds nor ISO 8601")
+
+
+def moment_text(text: str) -> int:
+    """Time of a user property."""
+    if _is_ms(text) and abs(number := int(text)) < MAX_WHOLE:
+        return number
+    return iso(text)
+
+
+def iso(text: str) -> int:
+    """ISO 8601 to milliseconds, rounded down."""
+    try:
+        time = datetime.fromisoformat(text)
+        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MS
+    except (ValueError, OverflowError):
+        raise Invalid("ts", f"{shown(text)} is neither whole milliseconds nor ISO 8601") from None
+
+
+def number(value: float, metric: str) -> float:
+    """A reading's number. -0.0 becomes 0.0, so that equal values have equal bytes."""
+    try:
+        found = float(value) + 0.0
+    except OverflowError:
+        found = math.inf
+    if not -MAX_NUMBER < found < MAX_NUMBER:
+        raise Invalid("number", f"{metric} is {found}: not finite or beyond 2^63")
+    return found
+
+
+def text(value: str, metric: str) -> str:
+    """A reading's text: anything that UTF-8 can say."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Invalid("utf8", f"{metric} is no UTF-8 text") from None
+    return value

@@ -1,0 +1,53 @@
+"""The columns `boot`, `seq` and `ts` of telemetry.raw: texts of user properties to numbers; agreement with payloads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from streams.access.decode.columns import Bytes, Int64
+from streams.access.decode.limits import Invalid
+
+_SURE_DIGITS = 15
+"""So many digits are below 2^53 without looking."""
+
+
+def numbers(column: Any, parse: Callable[[str], int], absent: int, dead: dict[int, str]) -> Int64:
+    """A string column as int64, `absent` where null. Rows that `parse` refuses are added to `dead`.
+
+    `parse` is the law; a column of nothing but nulls and plain digits is cast at once.
+    """
+    out = np.full(len(column), absent, np.int64)
+    if column.null_count == len(column):
+        return out
+    if _plain(column):
+        given = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        out[given] = column.drop_null().cast(pa.int64()).to_numpy()
+        return out
+    for row, text in enumerate(column.to_pylist()):
+        if text is not None:
+            try:
+                out[row] = parse(text)
+            except Invalid as error:
+                dead.setdefault(row, str(error))
+    return out
+
+
+def _plain(column: Any) -> bool:
+    """Whether every string is 1 to 15 digits. Bytes under a null count, too: then the slow path looks."""
+    buffers = column.buffers()
+    offsets = np.frombuffer(buffers[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    body: Bytes = np.frombuffer(buffers[2], np.uint8)[offsets[0] : offsets[-1]] if buffers[2] else np.zeros(0, np.uint8)
+    sizes = np.diff(offsets)
+    if column.null_count:
+        sizes = sizes[column.is_valid().to_numpy(zero_copy_only=False)]
+    return bool(((body - 48) <= 9).all() and sizes.min() >= 1 and sizes.max() <= _SURE_DIGITS)
+
+
+def agree(rule: str, properties: Int64, payload: Int64, dead: dict[int, str]) -> Int64:
+    """The number of each row: whichever of the two is given. Rows where both are and differ become dead."""
+    differ = (properties >= 0) & (payload >= 0) & (properties != payload)
+    for row in np.flatnonzero(differ).tolist():
+        dead.setdefault(row, f"{rule}: property says {properties[row]}, payload {payload[row]}")
+    return np.where(properties >= 0, properties, payload)
