@@ -1,0 +1,79 @@
+"""Apache Kafka as one KRaft node on the loopback, from the jars that `make setup` copied to .deps/kafka."""
+
+import shutil
+import socket
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from local.ports import LOOPBACK
+from local.programs import Program, ProgramError
+
+JARS: Final = Path(__file__).parents[2] / ".deps" / "kafka"
+_TEMPLATES: Final = Path(__file__).parent / "kafka.d"
+_JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
+"""A small heap and the quick compiler: ready in seconds; the page cache does the work, not the JVM."""
+
+_BROKERS_REQUEST: Final = bytes.fromhex("00000012 0003 0001 00000001 ffff 00000000 00000000".replace(" ", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """One broker. `folder` holds its data; the ports may change from one start to the next."""
+
+    folder: Path
+    port: int
+    controller_port: int
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def program(self) -> Program:
+        """Write the configuration, format the storage if it is new."""
+        self._configure()
+        if not (self.folder / "log" / "meta.properties").exists():
+            self._format()
+        return Program("kafka", self._java("kafka.Kafka", str(self._properties)), self._ready)
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "server.properties"
+
+    def _configure(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = Template((_TEMPLATES / "server.properties").read_text()).substitute(
+            port=self.port, controller_port=self.controller_port, log=self.folder / "log"
+        )
+        self._properties.write_text(text)
+
+    def _java(self, *main: str) -> tuple[str, ...]:
+        java = shutil.which("java")
+        if java is None or not JARS.is_dir():
+            raise ProgramError("Kafka needs a Java runtime and its jars: run `make setup`")
+        logging = f"-Dlog4j2.configurationFile={_TEMPLATES / 'log4j2.properties'}"
+        return (java, *_JVM, logging, "-cp", f"{JARS}/*", *main)
+
+    def _format(self) -> None:
+        # formatting is not atomic: a kill in the middle must not leave a folder that looks formatted
+        shutil.rmtree(self.folder / "log", ignore_errors=True)
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        argv = self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:
+            raise ProgramError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def _ready(self) -> bool:
+        """It answers a metadata request and knows of a broker, itself: it is past its start and not fenced."""
+        try:
+            with socket.create_connection((LOOPBACK, self.port), 0.5) as connection:
+                connection.settimeout(0.5)
+                connection.sendall(_BROKERS_REQUEST)
+                answer = connection.recv(64)
+        except OSError:
+            return False
+        return len(answer) >= 12 and int.from_bytes(answer[8:12], "big") > 0
