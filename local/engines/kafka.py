@@ -15,7 +15,14 @@ from local.programs import Program, ProgramError
 
 JARS: Final = Path(__file__).parents[2] / ".deps" / "kafka"
 _TEMPLATES: Final = Path(__file__).parent / "kafka.d"
-_JVM: Final = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
+_JVM: Final = (
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+)
 """A small heap and the quick compiler: ready in seconds; the page cache does the work, not the JVM."""
 
 _BROKERS_REQUEST: Final = bytes.fromhex("00000012 0003 0001 00000001 ffff 00000000 00000000".replace(" ", ""))

@@ -1,0 +1,165 @@
+"""mosquitto: a unix socket for the bridge, mutual TLS for devices, and plain loopback for trying out.
+
+Who may do what stands in one access list: `pattern … %c` for devices, whose client id is their certificate's CN (TLS)
+or stands for the identity (plain loopback), and one user, the bridge, who may do everything and has a password.
+"""
+
+import base64
+import getpass
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from identity.authority import Authority
+from local import ports
+from local.engines import mqtt
+from local.programs import Program, ProgramError, launch
+
+BRIDGE_USER: Final = "millrace_bridge"
+"""No device can have this name: `_` is not in the grammar of device ids."""
+
+_TEMPLATE: Final = Path(__file__).with_name("mosquitto.conf")
+_SOCKET_BYTES: Final = 100
+"""A unix socket's path has at most 107 bytes; longer folders get a socket under the temporary folder."""
+
+_ACCESS: Final = f"""\
+pattern write d/%c/#
+pattern read c/%c/#
+user {BRIDGE_USER}
+topic readwrite #
+topic read $SYS/#
+"""
+_TLS: Final = """
+# devices: client id = user name = CN of the certificate
+listener {port} 127.0.0.1
+cafile {folder}/ca.crt
+certfile {folder}/server.crt
+keyfile {folder}/server.key
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+tls_version tlsv1.2
+"""
+_PLAIN: Final = """
+# devices without TLS, for trying out: the client id stands for the identity
+listener {port} 127.0.0.1
+"""
+_BRIDGE: Final = """
+# the bridge: a socket in a folder that only we may enter; last, so that when it answers all the others do
+listener 0 {socket}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mosquitto:
+    """One broker. `plain_port` None: devices must use TLS. `bridge_client` is the client id of the bridge."""
+
+    folder: Path
+    authority: Path
+    tls_port: int
+    plain_port: int | None
+    bridge_client: str
+
+    @property
+    def bridge_url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def bridge_password_file(self) -> Path:
+        return self.folder / "bridge.password"
+
+    @property
+    def socket(self) -> Path:
+        usual = self.folder / "socket" / "mqtt"
+        if len(os.fsencode(usual)) <= _SOCKET_BYTES:
+            return usual
+        short = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"millrace-{os.getuid()}-{short}" / "mqtt"
+
+    def program(self) -> Program:
+        """Write configuration, passwords and certificates; at the first start, make the bridge's session."""
+        self._configure()
+        if not (self.folder / "mosquitto.db").exists():
+            self._make_bridge_session()
+        return self._program("mosquitto.conf")
+
+    def _program(self, configuration: str) -> Program:
+        return Program(
+            "mosquitto",
+            (_binary(), "-c", str(self.folder / configuration)),
+            lambda: mqtt.answers(self.socket),
+            death_signal=signal.SIGTERM,  # it ends at once and saves its queue, which SIGKILL would lose
+        )
+
+    def _configure(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _private_folder(self.socket.parent)
+        self.socket.unlink(missing_ok=True)
+        common = Template(_TEMPLATE.read_text()).substitute(user=getpass.getuser(), folder=self.folder)
+        bridge = _BRIDGE.format(socket=self.socket)
+        devices = _TLS.format(port=self.tls_port, folder=self.folder)
+        if self.plain_port is not None:
+            devices += _PLAIN.format(port=self.plain_port)
+        self._write("mosquitto.conf", common + devices + bridge)
+        self._write("bridge-only.conf", common + bridge)
+        self._write("acl", _ACCESS)
+        self._write_password()
+        self._write_certificates()
+
+    def _make_bridge_session(self) -> None:
+        """Before any device can connect: what is published before the first SUBSCRIBE has no queue to wait in."""
+        broker = launch(self._program("bridge-only.conf"), self.folder / "first-start.log", 20)
+        try:
+            password = self.bridge_password_file.read_text()
+            mqtt.make_session(self.socket, self.bridge_client, BRIDGE_USER, password, "d/#")
+        finally:
+            broker.stop()
+
+    def _write_password(self) -> None:
+        if not self.bridge_password_file.exists():
+            self._write("bridge.password", secrets.token_urlsafe(32))
+        hashed = _hash(self.bridge_password_file.read_text(), secrets.token_bytes(12))
+        self._write("passwords", f"{BRIDGE_USER}:{hashed}\n")
+
+    def _write_certificates(self) -> None:
+        authority = Authority.open(self.authority)
+        certificate, key = authority.issue_server(["localhost", ports.LOOPBACK])
+        self._write("ca.crt", authority.certificate_pem.decode())
+        self._write("server.crt", certificate.decode())
+        self._write("server.key", key.decode())
+
+    def _write(self, name: str, text: str) -> None:
+        file = self.folder / name
+        temporary = file.with_name(name + ".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(text)
+        temporary.replace(file)
+
+
+def _hash(password: str, salt: bytes) -> str:
+    """A line of mosquitto's password file: PBKDF2 with SHA-512, as mosquitto_passwd writes it."""
+    rounds = 101
+    derived = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, rounds)
+    return f"$7${rounds}${base64.b64encode(salt).decode()}${base64.b64encode(derived).decode()}"
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise ProgramError(f"{folder} belongs to somebody else: remove it or choose a shorter --data")
+    folder.chmod(0o700)
+
+
+def _binary() -> str:
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise ProgramError("mosquitto is not installed: run `make setup`, or `apt-get install mosquitto`")
+    return found
