@@ -40,7 +40,10 @@ def producer(settings: KafkaSettings, more: Mapping[str, Any] | None = None) -> 
 
 
 def consumer(
-    settings: KafkaSettings, group: str, on_error: Callable[[KafkaError], None] | None = None, **more: Any
+    settings: KafkaSettings,
+    group: str,
+    on_error: Callable[[KafkaError], None] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Consumer:
     """A consumer that commits only what it is told to and stops where retention overtook it."""
     return Consumer(

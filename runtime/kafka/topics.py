@@ -62,7 +62,7 @@ def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dic
         except KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
                 raise RetryableError(f"cannot create topic {name}: {error.args[0].str()}") from error
-    ids = _ids(admin, [p.name for p in wanted])
+    ids = identities(admin, [p.name for p in wanted])
     for plan in wanted:
         if ids[plan.name][1] != plan.partitions:
             raise RefusedError(
@@ -72,7 +72,8 @@ def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dic
     return _record(settings, ids)
 
 
-def _ids(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, int]]:
+def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, int]]:
+    """(topic id, number of partitions) of each topic as Kafka has it now. Raises RetryableError when it does not say."""
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         try:
