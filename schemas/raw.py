@@ -4,7 +4,8 @@ Version 1.
     device        authenticated publisher (its partition is the record's)
     topic         MQTT topic; for HTTP the topic the same message would have had
     payload       bytes as received (HTTP: after content-encoding was undone)
-    content_type  MQTT 5 content type or HTTP Content-Type; null when absent
+    content_type  MQTT 5 content type or HTTP Content-Type; null when absent. CUT: the message was too large for a
+                  Kafka record, payload is its first KiB; a dead letter `too_large` by rule
     ts, boot, seq text of the MQTT user properties (HTTP: headers Millrace-Ts, -Boot, -Seq); null when absent.
                   Kept as text: what is not a number must reach the dead letters as it came
     transport     vocabulary.Transport
@@ -22,6 +23,8 @@ from schemas import ipc
 
 NAME: Final = "telemetry.raw"
 VERSION: Final = 1
+CUT: Final = "application/vnd.millrace.cut"
+"""Content type of a row that holds only the beginning of its message."""
 
 SCHEMA: Final = pa.schema(
     [
