@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "down": "cli.up",
     "status": "cli.up",
     "init": "cli.init",
+    "keys": "cli.keys",
     "demo": "cli.demo",
     "device": "cli.device",
     "policy": "cli.policy",
