@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -31,8 +32,7 @@ USERS_XML: Final = """<clickhouse>
 """
 
 
-def _write(file: Path, content: str | bytes, uid: int) -> None:
-    data = content.encode() if isinstance(content, str) else content
+def _write(file: Path, data: bytes, uid: int) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400)
     with os.fdopen(descriptor, "wb") as out:
         out.write(data)
@@ -40,29 +40,37 @@ def _write(file: Path, content: str | bytes, uid: int) -> None:
         os.chown(file, uid, uid)
 
 
+def _password() -> tuple[bytes, bytes]:
+    """The sink's password and the server's file of users that knows its hash."""
+    password = secrets.token_urlsafe(32).encode()
+    return password, USERS_XML.format(password=hashlib.sha256(password).hexdigest()).encode()
+
+
 def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
-    """Write what is missing below `folder`; what is there stays. Returns the names of the files written."""
+    """Write what is missing below `folder`; what is there stays. Returns the names of the files written.
+
+    Files that belong together are made together: half of a pair is made anew with the other half.
+    """
     for name, uid in UID.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(folder / name, uid, uid)
     authority = Authority.open(folder / "authority")
-    files: dict[str, str | bytes] = {
-        f"{who}/ca.crt": authority.certificate_pem for who in ("mosquitto", "bridge", "http")
-    }
-    for who in ("mosquitto", "http"):
-        files[f"{who}/server.crt"], files[f"{who}/server.key"] = authority.issue_server(server_names)
-    files["bridge/client.crt"], files["bridge/client.key"] = authority.issue_client(BRIDGE_CN)
-    password = secrets.token_urlsafe(32)
-    files["sink/password"] = password
-    files["clickhouse/millrace.xml"] = USERS_XML.format(password=hashlib.sha256(password.encode()).hexdigest())
-    pairs = (("sink/password", "clickhouse/millrace.xml"), ("mosquitto/server.crt", "mosquitto/server.key"))
-    pairs += (("http/server.crt", "http/server.key"), ("bridge/client.crt", "bridge/client.key"))
-    kept = {name for pair in pairs if all((folder / name).exists() for name in pair) for name in pair}
-    written = [name for name in files if name not in kept]
-    for name in written:
-        (folder / name).unlink(missing_ok=True)
-        _write(folder / name, files[name], UID[name.split("/")[0]])
+    pairs: list[tuple[tuple[str, ...], Callable[[], tuple[bytes, ...]]]] = [
+        (("mosquitto/server.crt", "mosquitto/server.key"), lambda: authority.issue_server(server_names)),
+        (("http/server.crt", "http/server.key"), lambda: authority.issue_server(server_names)),
+        (("bridge/client.crt", "bridge/client.key"), lambda: authority.issue_client(BRIDGE_CN)),
+        (("sink/password", "clickhouse/millrace.xml"), _password),
+        *(((f"{who}/ca.crt",), lambda: (authority.certificate_pem,)) for who in ("mosquitto", "bridge", "http")),
+    ]
+    written = []
+    for names, maker in pairs:
+        if all((folder / name).exists() for name in names):
+            continue
+        for name, data in zip(names, maker(), strict=True):
+            (folder / name).unlink(missing_ok=True)
+            _write(folder / name, data, UID[name.split("/")[0]])
+            written.append(name)
     return written
 
 
