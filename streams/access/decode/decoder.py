@@ -1,4 +1,4 @@
-"""The decoder: envelope, batch path, slow path, agreement; in this order, and always the same answer."""
+"""The decoder: properties, batch path, slow path, agreement; in this order, and always the same answer."""
 
 import logging
 from typing import Any
@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from streams.access.decode import properties, slow
+from streams.access.decode import fast, properties, slow
 from streams.access.decode.columns import Bool, Decoded, Int32, Int64
 from streams.access.decode.formats import JSON, Decode, format_of
-from streams.access.decode.limits import moment_text, whole_text
 from streams.access.decode.names import Names
-from streams.access.decode.part import NO_TIME, Part
+from streams.access.decode.part import NO_TIME, Part, empty, merge
+from streams.access.decode.spans import lying, milliseconds
+from streams.access.decode.templates import Templates
 
 log = logging.getLogger(__name__)
 
@@ -22,55 +23,72 @@ class Decoder:
 
     def __init__(self) -> None:
         self._names = Names()
-        self._generation = 0
+        self._templates = Templates(self._names)
 
     def decode(self, batch: pa.RecordBatch, wanted: Bool | None = None) -> Decoded:
         """All readings of `batch` (schemas.raw.SCHEMA), of the rows in `wanted` only if that is given."""
-        self._names.next_batch()
-        dead: dict[int, str] = {}
-        boots = properties.numbers(batch.column("boot"), lambda text: whole_text(text, "boot"), -1, dead)
-        seqs = properties.numbers(batch.column("seq"), lambda text: whole_text(text, "seq"), -1, dead)
-        times = properties.numbers(batch.column("ts"), moment_text, NO_TIME, dead)
-        open_rows = np.ones(len(batch), bool) if wanted is None else wanted.copy()
-        for row in [r for r in dead if not open_rows[r]]:
-            del dead[row]
-        open_rows[list(dead)] = False
-        boot, seq = np.full(len(batch), -1, np.int64), np.full(len(batch), -1, np.int64)
-        received = _int64(batch.column("received_at"))
-        found = self._slow(batch, open_rows, received, boot, seq, dead)
-        boot = properties.agree("boot", boots, boot, dead)
-        seq = properties.agree("seq", seqs, seq, dead)
-        if dead:
-            found = _without(found, dead, len(batch))
+        self._templates.next_batch()
+        given = properties.read(batch, np.ones(len(batch), bool) if wanted is None else wanted)
+        rows = _Rows(batch, given)
+        found, fallback = self._fast(rows)
+        if rows.open.any():
+            found = merge(found, self._slow(rows))
+        boot = properties.agree("boot", given.boot, rows.boot, rows.dead)
+        seq = properties.agree("seq", given.seq, rows.seq, rows.dead)
+        if rows.dead:
+            found = _without(found, rows.dead, len(batch))
         child, children = _children(found, batch)
-        base = np.where(times == NO_TIME, received, times)
         return Decoded(
             row=found.row,
             index=found.index,
             metric=found.metric,
             child=child,
-            time_ms=np.where(found.time_ms == NO_TIME, base[found.row], found.time_ms),
+            time_ms=_times(found, given.time_ms, milliseconds(batch.column("received_at"))),
             value=found.value,
             text=found.text,
             boot=boot,
             seq=seq,
             names=self._names.all(),
             known=len(self._names.known),
-            generation=self._generation,
+            generation=self._templates.generation,
             children=children,
-            dead=dead,
+            dead=rows.dead,
+            fallback=fallback,
         )
 
-    def _slow(
-        self, batch: pa.RecordBatch, open_rows: Bool, received: Int64, boot: Int64, seq: Int64, dead: dict[int, str]
-    ) -> Part:
-        formats = _formats(batch.column("content_type"))
-        payloads = batch.column("payload")
+    def _fast(self, rows: "_Rows") -> tuple[Part, bool]:
+        """(what the batch path can answer, whether it failed). A failure loses nothing: all rows stay open."""
+        try:
+            found = fast.answer(rows.batch.column("payload"), rows.open & rows.is_json, self._templates)
+        except Exception as error:
+            log.error("batch path failed; decoding message by message", exc_info=error)
+            self._templates.spoil()
+            return empty(), True
+        rows.open[found.done] = False
+        rows.boot[found.done], rows.seq[found.done] = found.boot, found.seq
+        return found.part, False
+
+    def _slow(self, rows: "_Rows") -> Part:
+        offsets, body = lying(rows.batch.column("payload"))
+        received = milliseconds(rows.batch.column("received_at"))
         todo = (
-            (row, formats[row] if formats else JSON, payloads[row].as_py(), int(received[row]))
-            for row in np.flatnonzero(open_rows).tolist()
+            (row, rows.formats[row] if rows.formats else JSON, body[offsets[row] : offsets[row + 1]].tobytes(), int(at))
+            for row, at in zip(np.flatnonzero(rows.open).tolist(), received[rows.open].tolist(), strict=True)
         )
-        return slow.rows(todo, self._names, boot, seq, dead)
+        return slow.rows(todo, self._names, rows.boot, rows.seq, rows.dead)
+
+
+class _Rows:
+    """The rows of a batch while it is decoded: which are open still, what their payloads say of boot and seq."""
+
+    def __init__(self, batch: pa.RecordBatch, given: properties.Given) -> None:
+        self.batch = batch
+        self.open: Bool = given.right.copy()
+        self.dead: dict[int, str] = dict(given.dead)
+        self.boot = np.full(len(batch), -1, np.int64)
+        self.seq = np.full(len(batch), -1, np.int64)
+        self.formats = _formats(batch.column("content_type"))
+        self.is_json: Bool = np.array([f is JSON for f in self.formats] if self.formats else [True], bool)
 
 
 def _formats(column: Any) -> list[Decode] | None:
@@ -78,10 +96,20 @@ def _formats(column: Any) -> list[Decode] | None:
     if column.null_count == len(column):
         return None
     encoded = column.dictionary_encode()
-    known = [format_of(kind) for kind in encoded.dictionary.to_pylist()]
-    if not encoded.null_count and all(f is JSON for f in known):
+    kinds = [format_of(kind) for kind in encoded.dictionary.to_pylist()]
+    if all(kind is JSON for kind in kinds):
         return None
-    return [JSON if code is None else known[code] for code in encoded.indices.to_pylist()]
+    return [JSON if code is None else kinds[code] for code in encoded.indices.to_pylist()]
+
+
+def _times(found: Part, message_ms: Int64, received_ms: Int64) -> Int64:
+    """The time of each reading: its own, else the message's, else when it was received."""
+    own = found.time_ms
+    absent = own == NO_TIME
+    if not absent.any():
+        return own
+    otherwise = np.where(message_ms == NO_TIME, received_ms, message_ms)
+    return np.where(absent, otherwise[found.row], own)
 
 
 def _without(found: Part, dead: dict[int, str], rows: int) -> Part:
@@ -101,10 +129,4 @@ def _children(found: Part, batch: pa.RecordBatch) -> tuple[Int32 | None, list[st
     encoded = pc.if_else(own, pa.scalar(None, pa.string()), found.child).dictionary_encode()
     if encoded.null_count == len(encoded):
         return None, []
-    return pc.fill_null(encoded.indices, -1).to_numpy(), encoded.dictionary.to_pylist()
-
-
-def _int64(column: Any) -> Int64:
-    """A timestamp column without nulls as milliseconds."""
-    values: Int64 = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]
-    return values
+    return encoded.indices.fill_null(-1).to_numpy(), encoded.dictionary.to_pylist()

@@ -1,16 +1,40 @@
 """The columns `boot`, `seq` and `ts` of telemetry.raw: texts of user properties to numbers; agreement with payloads."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from streams.access.decode.columns import Bytes, Int64
-from streams.access.decode.limits import Invalid
+from streams.access.decode.columns import Bool, Int64
+from streams.access.decode.limits import Invalid, moment_text, whole_text
+from streams.access.decode.part import NO_TIME
+from streams.access.decode.spans import lying
 
-_SURE_DIGITS = 15
+_SURE_DIGITS: Final = 15
 """So many digits are below 2^53 without looking."""
+
+
+class Given(NamedTuple):
+    """Of each row: boot and seq, -1 when absent; time_ms, NO_TIME when absent; whether it is wanted and right.
+    `dead` are wanted rows that are not right."""
+
+    boot: Int64
+    seq: Int64
+    time_ms: Int64
+    right: Bool
+    dead: dict[int, str]
+
+
+def read(batch: pa.RecordBatch, wanted: Bool) -> Given:
+    """The properties of all rows, wanted or not."""
+    dead: dict[int, str] = {}
+    boot = numbers(batch.column("boot"), lambda text: whole_text(text, "boot"), -1, dead)
+    seq = numbers(batch.column("seq"), lambda text: whole_text(text, "seq"), -1, dead)
+    time_ms = numbers(batch.column("ts"), moment_text, NO_TIME, dead)
+    right = wanted.copy()
+    right[list(dead)] = False
+    return Given(boot, seq, time_ms, right, {row: reason for row, reason in dead.items() if wanted[row]})
 
 
 def numbers(column: Any, parse: Callable[[str], int], absent: int, dead: dict[int, str]) -> Int64:
@@ -36,13 +60,11 @@ def numbers(column: Any, parse: Callable[[str], int], absent: int, dead: dict[in
 
 def _plain(column: Any) -> bool:
     """Whether every string is 1 to 15 digits. Bytes under a null count, too: then the slow path looks."""
-    buffers = column.buffers()
-    offsets = np.frombuffer(buffers[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    body: Bytes = np.frombuffer(buffers[2], np.uint8)[offsets[0] : offsets[-1]] if buffers[2] else np.zeros(0, np.uint8)
+    offsets, body = lying(column)
     sizes = np.diff(offsets)
     if column.null_count:
         sizes = sizes[column.is_valid().to_numpy(zero_copy_only=False)]
-    return bool(((body - 48) <= 9).all() and sizes.min() >= 1 and sizes.max() <= _SURE_DIGITS)
+    return bool(((body[offsets[0] : offsets[-1]] - 48) <= 9).all() and sizes.min() >= 1 and sizes.max() <= _SURE_DIGITS)
 
 
 def agree(rule: str, properties: Int64, payload: Int64, dead: dict[int, str]) -> Int64:

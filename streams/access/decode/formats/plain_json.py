@@ -5,6 +5,7 @@ in the first object, and where another repeats them it must say the same.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -35,8 +36,19 @@ def decode(payload: bytes, received_ms: int) -> Message:
     return flatten(found)
 
 
-def flatten(found: Any) -> Message:
-    """Parsed JSON to a message."""
+def child_of(value: object) -> str | None:
+    """The device id of a `device` key. Raises Invalid."""
+    if value is None or (type(value) is str and is_child(value)):
+        return value
+    raise Invalid("device", f"{shown(value)} is no device id")
+
+
+def flatten(
+    found: Any,
+    time: Callable[[object], int | None] = moment,
+    child: Callable[[object], str | None] = child_of,
+) -> Message:
+    """Parsed JSON to a message. `time` and `child` read `ts` and `device`; templates.py learns with its own."""
     objects = found if type(found) is list else [found]
     if not objects or any(type(o) is not dict for o in objects):
         raise Invalid("shape", "expected an object or an array of objects")
@@ -44,7 +56,10 @@ def flatten(found: Any) -> Message:
     readings: list[Reading] = []
     try:
         for one in objects:
-            _object(one, readings)
+            stop = len(readings) + MAX_OBJECT_READINGS
+            _walk(one, "", time(one.get("ts")), child(one.get("device")), readings, stop, 1)
+            if len(readings) > MAX_MESSAGE_READINGS:
+                raise Invalid("shape", f"more than {MAX_MESSAGE_READINGS} readings in a message")
         if not readings:
             raise Invalid("shape", "no reading in it")
     except Invalid as error:
@@ -61,19 +76,6 @@ def _identity(objects: list[dict[str, Any]]) -> tuple[int, int]:
             if other.get(key) is not None and whole(other[key], key) != mine:
                 raise Invalid(key, f"one message, but its objects say {mine} and {shown(other[key])}")
     return boot, seq
-
-
-def _object(one: dict[str, Any], out: list[Reading]) -> None:
-    stop = len(out) + MAX_OBJECT_READINGS
-    _walk(one, "", moment(one.get("ts")), _child(one.get("device")), out, stop, 1)
-    if len(out) > MAX_MESSAGE_READINGS:
-        raise Invalid("shape", f"more than {MAX_MESSAGE_READINGS} readings in a message")
-
-
-def _child(value: object) -> str | None:
-    if value is None or (type(value) is str and is_child(value)):
-        return value
-    raise Invalid("device", f"{shown(value)} is no device id")
 
 
 def _walk(
