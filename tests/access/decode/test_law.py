@@ -1,0 +1,109 @@
+"""The law: whatever is in a batch, the batch path answers as the format would, a message at a time, bit for bit."""
+
+import os
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.access.decode import Decoder
+from tests.access.decode.payloads import DEEP, EVIL, LARGE, assert_lawful, mutated
+
+SHAPES = [
+    b'{"ts":1763900000123,"boot":3,"seq":17,"temperature":21.53,"humidity":40.2}',
+    b'{"rpm":1450,"current":3.125,"state":"run"}',
+    b'{"ts":1763900000123,"motor":{"rpm":5,"bearing":{"x":0.25,"y":-1.5}},"on":true}',
+    b'[{"ts":1763900000123,"kwh":3.25},{"ts":1763900000623,"kwh":3.5}]',
+    b'{"ts":"2026-11-23T12:00:00.250Z","kwh":1003.125}',
+    b'[{"device":"child-1","temperature":2.5},{"device":"child-2","temperature":-2.5}]',
+    b'{ "temperature": 20.5, "unit": "Cel", "seq": 4, "boot": 1 }',
+]
+
+
+@pytest.mark.parametrize("payload", EVIL, ids=lambda p: repr(p[:40]))
+def test_a_payload_alone_and_among_others_is_decoded_by_the_law(payload: bytes) -> None:
+    decoder = Decoder()
+    assert_lawful(decoder, [payload])
+    assert_lawful(decoder, [payload, payload, b'{"a":1}', payload])
+    assert_lawful(decoder, [payload, payload])
+
+
+def test_all_evil_payloads_in_one_batch_leave_each_other_alone() -> None:
+    decoder = Decoder()
+    for payloads in (EVIL, EVIL[::-1], EVIL + EVIL, SHAPES + EVIL + SHAPES):
+        assert_lawful(decoder, payloads)
+
+
+def test_deep_and_large_payloads_are_decoded_by_the_law() -> None:
+    decoder = Decoder()
+    for _ in range(2):
+        assert_lawful(decoder, DEEP + LARGE + SHAPES)
+
+
+def test_numbers_have_the_same_bits_however_they_are_parsed() -> None:
+    r = random.Random(5)
+    decoder = Decoder()
+    for _ in range(10):
+        long = [b"%d.%d" % (r.randrange(10 ** r.randrange(1, 9)), r.randrange(10 ** r.randrange(1, 18))) for _ in range(500)]
+        short = [repr(r.random() * 10 ** r.randrange(-3, 9))[: r.randrange(3, 19)].encode() for _ in range(500)]
+        assert_lawful(decoder, [b'{"a":%s}' % number for number in long + short])
+
+
+def fuzz(seed: int, payloads: int) -> None:
+    """Mutated payloads in batches of several sizes, by decoders that know much and by ones that know nothing."""
+    r = random.Random(seed)
+    decoder = Decoder()
+    base = [*SHAPES * 20, *EVIL]
+    done = 0
+    while done < payloads:
+        found = [mutated(r, r.choice(base)) for _ in range(r.choice([1, 2, 5, 40]))] * r.choice([1, 2])
+        assert_lawful(decoder, found)
+        done += len(found)
+        if r.random() < 0.02:
+            decoder = Decoder()
+
+
+def test_mutated_payloads_are_decoded_by_the_law() -> None:
+    fuzz(seed=1, payloads=3_000)
+
+
+@pytest.mark.chaos
+def test_ten_thousand_mutated_payloads_for_each_of_ten_seeds() -> None:
+    seed = int(os.environ.get("SEED", "1"))
+    for more in range(10):
+        fuzz(seed=seed + more, payloads=10_000)
+
+
+_names = st.sampled_from(["a", "b", "ts", "seq", "boot", "device", "a.b", "k k", "", "é"])
+_leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=6),
+    st.sampled_from(["child-1", "dev-1", "2026-11-23T14:00:00Z", "0", ":1"]),
+)
+_values = st.recursive(_leaves, lambda inner: st.dictionaries(_names, inner, max_size=4) | st.lists(inner, max_size=3))
+_objects = st.dictionaries(_names, _values, max_size=5)
+
+
+def _written(value: object, r: random.Random) -> bytes:
+    import json
+
+    return json.dumps(value, ensure_ascii=r.random() < 0.5, separators=r.choice([(",", ":"), (", ", ": ")])).encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(_objects, st.lists(_objects, max_size=3), _values), min_size=1, max_size=6), st.randoms())
+def test_any_json_is_decoded_by_the_law(values: list[object], r: random.Random) -> None:
+    decoder = Decoder()
+    payloads = [_written(value, r) for value in values] * 2
+    assert_lawful(decoder, payloads)
+    assert_lawful(decoder, payloads)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=8))
+def test_any_bytes_are_decoded_by_the_law(payloads: list[bytes]) -> None:
+    assert_lawful(Decoder(), payloads)
