@@ -1,0 +1,1 @@
+"""ClickHouse and Kafka as the sink uses them."""

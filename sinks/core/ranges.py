@@ -1,0 +1,66 @@
+"""Where a range of a partition ends: a pure function of the log and of the rule the range began with.
+
+So a sink that restarts, or another that takes over, or a zombie, cuts the same ranges and gives their inserts the same
+tokens, and ClickHouse drops what it already has. The rule of the next range travels in the Kafka commit.
+"""
+
+from dataclasses import dataclass, replace
+
+from schemas.errors import ContractError
+from schemas.vocabulary import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A range ends after the record with which it has `rows` rows or `bytes` bytes, or spans `step_ms` of Kafka's
+    append time, or at a tick; while it holds nothing but ticks, when it spans `idle_ms`."""
+
+    rows: int
+    bytes: int
+    step_ms: int
+    idle_ms: int
+
+    def encode(self) -> str:
+        return f"{self.rows}/{self.bytes}/{self.step_ms}/{self.idle_ms}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Rule":
+        try:
+            rows, size, step_ms, idle_ms = map(int, text.split("/"))
+        except ValueError:
+            raise ContractError(f"range rule {text!r}: expected rows/bytes/step_ms/idle_ms") from None
+        return cls(rows, size, step_ms, idle_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much an open range holds. `since_ms` is the append time of its first record; `busy`: not only ticks."""
+
+    records: int = 0
+    rows: int = 0
+    bytes: int = 0
+    since_ms: int = 0
+    until_ms: int = 0
+    busy: bool = False
+
+    def add(self, kind: Kind, rows: int, size: int, appended_ms: int) -> "Extent":
+        if not self.records:
+            self = replace(self, since_ms=appended_ms)
+        return Extent(
+            self.records + 1,
+            self.rows + rows,
+            self.bytes + size,
+            self.since_ms,
+            appended_ms,
+            self.busy or kind is not Kind.TICK,
+        )
+
+
+def ends(rule: Rule, extent: Extent, kind: Kind) -> bool:
+    """Whether the range ends after its newest record, which is of `kind`."""
+    span_ms = extent.until_ms - extent.since_ms
+    if extent.rows >= rule.rows or extent.bytes >= rule.bytes:
+        return True
+    if not extent.busy:
+        return span_ms >= rule.idle_ms
+    return kind is Kind.TICK or span_ms >= rule.step_ms

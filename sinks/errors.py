@@ -1,0 +1,36 @@
+"""ClickHouse's errors as policy: what a retry may heal, and what only an operator can."""
+
+from typing import Final
+
+from runtime.errors import FatalError, MillraceError, RetryableError
+
+RETRYABLE_CODES: Final = frozenset(
+    {
+        3,  # UNEXPECTED_END_OF_FILE: the connection broke in the middle
+        159,  # TIMEOUT_EXCEEDED
+        160,  # TOO_SLOW
+        164,  # READONLY: a server in maintenance
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        203,  # NO_FREE_CONNECTION
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        236,  # ABORTED
+        241,  # MEMORY_LIMIT_EXCEEDED
+        242,  # TABLE_IS_READ_ONLY: a replica without its keeper
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS: merges have to catch up
+        285,  # TOO_FEW_LIVE_REPLICAS
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        394,  # QUERY_WAS_CANCELLED: a server that stops
+        425,  # SYSTEM_ERROR
+        999,  # KEEPER_EXCEPTION
+    }
+)
+
+
+def translate(error: Exception, code: int | None, what: str) -> MillraceError:
+    """The policy for an error that ClickHouse's client raised. No code: the server was not reached or broke off."""
+    text = " ".join(str(error).split())[:500]
+    if code is None or code in RETRYABLE_CODES:
+        return RetryableError(f"{what}: {text}")
+    return FatalError(f"{what}: ClickHouse refuses, and would again: {text}")

@@ -1,0 +1,43 @@
+"""Settings of the sink, and of whoever else speaks to ClickHouse."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.settings import KafkaSettings, ServiceSettings, setting
+from sinks.core.ranges import Rule
+
+
+@dataclass(frozen=True)
+class ClickHouseSettings:
+    """Where ClickHouse is."""
+
+    clickhouse_url: str = setting("http://default@127.0.0.1:8123/millrace", doc="http(s)://user@host:port/database")
+    clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password")
+    clickhouse_timeout_s: float = setting(60.0, doc="of one request; then it is tried again", low=1, high=600)
+
+
+@dataclass(frozen=True)
+class MigrationSettings(ClickHouseSettings):
+    """How the tables are made."""
+
+    retention_days: int = setting(400, doc="readings, denied and dead letters are kept so long after receipt", low=1)
+    ledger_days: int = setting(1100, doc="the ledger's rows are kept so long", low=1)
+    clickhouse_replicated: bool = setting(False, doc="make ReplicatedMergeTree tables (a ClickHouse cluster)")
+
+
+@dataclass(frozen=True)
+class SinkSettings(KafkaSettings, ServiceSettings, MigrationSettings):
+    """Everything `python -m sinks` reads."""
+
+    sink_group: str = setting("millrace-sink", doc="Kafka consumer group")
+    sink_range_rows: int = setting(50_000, doc="a range ends at so many rows", low=1, high=1_000_000)
+    sink_range_bytes: int = setting(16 << 20, doc="or so many bytes of Kafka values", low=1)
+    sink_range_ms: int = setting(500, doc="or when its records span so many ms of Kafka's append time", low=10)
+    sink_idle_ms: int = setting(10_000, doc="the same while it holds nothing but ticks", low=1_000)
+    sink_buffer_bytes: int = setting(256 << 20, doc="Kafka values held in memory before partitions are paused", low=1)
+    sink_writers: int = setting(4, doc="inserts at the same time", low=1, high=64)
+    sink_session_ms: int = setting(6_000, doc="Kafka gives the partitions of a silent sink to others after so long")
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.sink_range_rows, self.sink_range_bytes, self.sink_range_ms, self.sink_idle_ms)
