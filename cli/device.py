@@ -1,0 +1,181 @@
+"""`millrace device`: enrol devices, look at them, end them."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from cli.context import data_option, settings
+from identity.authority import Authority
+from identity.registry.core import RegistryError
+from identity.registry.store import Registry
+from runtime.settings import KafkaSettings
+from schemas.control import Device
+
+AUTHORITY: Final = "identity"
+"""Folder below DATA that holds the platform's certificate authority."""
+
+_ids = click.argument("ids", nargs=-1, required=True, metavar="ID…")
+_json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
+
+
+@click.group()
+def device() -> None:
+    """Devices: who may speak, and in which role.
+
+    Example: millrace device add sensor-1 --role temperature-sensor
+    """
+
+
+@device.command("add")
+@_ids
+@click.option("--role", required=True, help="What the devices are for; policies speak of roles.")
+@click.option("--parent", metavar="ID", help="The gateway that publishes for them.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
+@click.option("--cert", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@_json
+@data_option
+def add(
+    ids: tuple[str, ...],
+    role: str,
+    parent: str | None,
+    labels: tuple[str, ...],
+    folder: Path | None,
+    as_json: bool,
+    data: Path,
+) -> None:
+    """Enrol devices and print a token for HTTP for each: `ID TOKEN`, one a line. Tokens are not kept anywhere.
+
+    With --cert DIR, each gets a certificate for MQTT over TLS as well: DIR/ID.crt, DIR/ID.key, and DIR/ca.crt to check
+    the platform by. Example: millrace device add sensor-1 sensor-2 --role temperature-sensor --label site=north
+    """
+    named = _labels(labels)
+    if folder is not None:
+        _check_folder(folder, ids)
+    wanted = [Device(name, role, parent=parent, labels=named) for name in ids]
+    tokens = _registry(data).register(wanted)
+    if folder is not None:
+        _write_certificates(Authority.open(data / AUTHORITY), folder, ids)
+    _print_tokens(tokens, as_json)
+
+
+@device.command("list")
+@click.option("--all", "removed_too", is_flag=True, help="Removed devices as well.")
+@_json
+@data_option
+def list_(removed_too: bool, as_json: bool, data: Path) -> None:
+    """Enrolled devices. Example: millrace device list --json"""
+    found = sorted(_registry(data).devices().values(), key=lambda d: d.id)
+    shown = [d for d in found if removed_too or d.state == "active"]
+    click.echo(orjson.dumps([_view(d) for d in shown]).decode() if as_json else _table(shown))
+
+
+@device.command()
+@click.argument("id")
+@_json
+@data_option
+def show(id: str, as_json: bool, data: Path) -> None:
+    """One device, removed or not. Example: millrace device show sensor-1"""
+    found = _registry(data).devices().get(id)
+    if found is None:
+        raise RegistryError([f"{id}: no such device"])
+    view = _view(found)
+    if as_json:
+        click.echo(orjson.dumps(view).decode())
+    else:
+        click.echo("\n".join(f"{key:8} {_text(value)}" for key, value in view.items()))
+
+
+@device.command()
+@_ids
+@data_option
+def remove(ids: tuple[str, ...], data: Path) -> None:
+    """End devices: their tokens and certificates say nothing any more. Example: millrace device remove sensor-1"""
+    _registry(data).remove(ids)
+    click.echo(f"removed {len(ids)}")
+
+
+@device.command()
+@_ids
+@click.option("--role", required=True)
+@data_option
+def role(ids: tuple[str, ...], role: str, data: Path) -> None:
+    """Give devices another role; no new firmware, no new token. Example: millrace device role sensor-1 --role meter"""
+    _registry(data).change_role(ids, role)
+    click.echo(f"changed {len(ids)}")
+
+
+@device.command()
+@_ids
+@_json
+@data_option
+def token(ids: tuple[str, ...], as_json: bool, data: Path) -> None:
+    """Make new tokens; the old ones end. Example: millrace device token sensor-1"""
+    _print_tokens(_registry(data).renew(ids), as_json)
+
+
+def _registry(data: Path) -> Registry:
+    return Registry(settings(KafkaSettings, data))
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise click.BadParameter(f"{', '.join(map(repr, wrong))}: expected KEY=VALUE", param_hint="--label")
+    return dict(text.split("=", 1) for text in given)
+
+
+def _check_folder(folder: Path, ids: tuple[str, ...]) -> None:
+    """Before anything is enrolled: no key is written over, and the folder can be written."""
+    taken = [f"{folder / name}.key: is there already" for name in ids if (folder / f"{name}.key").exists()]
+    if taken:
+        raise RegistryError(taken)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise RegistryError([f"{folder}: cannot be written"])
+
+
+def _write_certificates(authority: Authority, folder: Path, ids: tuple[str, ...]) -> None:
+    (folder / "ca.crt").write_bytes(authority.certificate_pem)
+    for name in ids:
+        certificate, key = authority.issue_client(name)
+        (folder / f"{name}.crt").write_bytes(certificate)
+        descriptor = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(key)
+
+
+def _print_tokens(tokens: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps([{"id": name, "token": token} for name, token in tokens.items()]).decode())
+    else:
+        click.echo("\n".join(f"{name} {token}" for name, token in tokens.items()))
+
+
+def _view(found: Device) -> dict[str, Any]:
+    """What may be shown: whether there is a token, never its hash."""
+    return {
+        "id": found.id,
+        "role": found.role,
+        "state": found.state,
+        "parent": found.parent,
+        "labels": found.labels,
+        "http": found.token is not None,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={text}" for key, text in sorted(value.items())) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def _table(devices: list[Device]) -> str:
+    rows = [("ID", "ROLE", "STATE", "PARENT", "LABELS", "HTTP")]
+    rows += [tuple(_text(value) for value in _view(d).values()) for d in devices]  # type: ignore[misc]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
