@@ -1,0 +1,372 @@
+"""The engine of a stage: apply records in order, write outputs, snapshot, load. Knows of Faust only what `Broker` says.
+
+Promises kept here (each is needed; see the protocol's model in the tests):
+- Never two outputs of one topic and partition in flight: a failed one could otherwise leave a gap.
+- A snapshot is frozen between two records, and stored only after every output up to it was acknowledged.
+- What is committed follows the snapshots; what is loaded is the newest snapshot, and reading starts after it.
+- Memory is kept over a rebalance only if nobody else stored a snapshot meanwhile.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from runtime.errors import FatalError, RefusedError
+from runtime.stage import metrics, store
+from runtime.stage import snapshot as form
+from runtime.stage.admission import Options, admit, first, goal
+from runtime.stage.contract import Output, Record, Stage, State
+from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
+from runtime.stage.snapshot import Snapshot, Written
+from schemas import topics as names
+from schemas.control import TopicFacts
+from schemas.errors import ContractError
+from schemas.headers import Provenance, kind_of, table
+from schemas.topics import state_topic
+
+log = logging.getLogger(__name__)
+SNAPSHOT_WARN_BYTES: Final = 16 << 20
+"""Half of what the snapshot topic takes: time for more partitions."""
+
+
+class Sent(Protocol):
+    """What Kafka answers to a record written."""
+
+    @property
+    def offset(self) -> int: ...
+
+
+Send = Callable[[str, bytes | None, bytes, int, list[tuple[str, bytes]] | None], Awaitable[Awaitable[Sent]]]
+"""(topic, key, value, partition, headers) → accepted for sending → acknowledged."""
+
+
+class Message(Protocol):
+    """A source record as Faust hands it over. `timestamp` is in seconds."""
+
+    partition: int
+    offset: int
+    timestamp: float
+    headers: Any
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition of ours. `meta` is moved forward by every record; `state_end` is the snapshot topic's end after our
+    last write or load; `known` outputs are in Kafka already; `goal` is what a drain has to reach."""
+
+    state: State
+    meta: Snapshot
+    known: Mapping[str, Highest]
+    state_end: int
+    turn: int
+    goal: Highest | None = None
+    gap_accepted: bool = False
+    dirty: bool = False
+    last: Message | None = None
+    position: int = 0
+    highest: Highest = START
+    written: dict[str, Written] = field(default_factory=dict)
+    pending: dict[str, Awaitable[Sent]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.position, self.highest, self.written = self.meta.position, self.meta.highest, dict(self.meta.written)
+
+    def print_of_last(self) -> int:
+        if self.last is None:
+            return self.meta.fingerprint
+        m = self.last
+        return form.fingerprint(m.offset, round(m.timestamp * 1000), m.key, m.value)
+
+
+class Engine:
+    """One worker's partitions of one stage. All methods run on one event loop."""
+
+    def __init__(self, stage: Stage, facts: TopicFacts, epoch: int, options: Options) -> None:
+        self.stage, self.facts, self.epoch, self.options = stage, facts, epoch, options
+        self.held: dict[int, Held] = {}
+        self.loaded = False
+        self.drained = asyncio.Event()
+        self._derived = stage.source != names.RAW
+        self._open = False
+        self._round = 0
+        self._safe: dict[int, int] = {}
+        self._begun_anew: set[int] = set()
+        self._flow = asyncio.Lock()
+        self._storing = asyncio.Lock()
+        self._send: Send | None = None
+        self._reader: Callable[[], store.Reader] | None = None
+        self._same_topics: Callable[[], None] | None = None
+        self._label_metrics(stage)
+
+    def _label_metrics(self, stage: Stage) -> None:
+        name = stage.name
+        self._records = {kind: metrics.RECORDS.labels(name, kind) for kind in ("data", "control", "tick")}
+        self._bytes = metrics.SOURCE_BYTES.labels(name)
+        self._repeats = metrics.REPEATS.labels(name)
+        self._apply_time = metrics.APPLY.labels(name)
+        self._outputs = {t: metrics.OUTPUTS.labels(name, t) for t in stage.outputs}
+        self._output_bytes = {t: metrics.OUTPUT_BYTES.labels(name, t) for t in stage.outputs}
+        self._already = {t: metrics.KNOWN.labels(name, t) for t in stage.outputs}
+
+    def connect(self, send: Send, reader: Callable[[], store.Reader], same_topics: Callable[[], None]) -> None:
+        """How outputs leave, how snapshots are read, and a check (blocking) that topics are still the same ones."""
+        self._send, self._reader, self._same_topics = send, reader, same_topics
+
+    # --- records
+
+    async def handle(self, message: Message) -> None:
+        """Take the next record of a partition. Records that are not the next one are repeats, or a loss."""
+        async with self._flow:
+            held = self.held.get(message.partition)
+            if held is None or not self._open:
+                return
+            if message.offset != held.position:
+                self._out_of_order(message, held)
+                return
+            await self._apply(message, held)
+
+    def _out_of_order(self, message: Message, held: Held) -> None:
+        if message.offset > held.position:
+            raise FatalError(
+                f"{self.stage.source}/{message.partition}: expected offset {held.position}, got {message.offset};"
+                " loading again from the snapshot"
+            )
+        self._repeats.inc()
+
+    async def _apply(self, message: Message, held: Held) -> None:
+        try:
+            headers = table(message.headers)
+            kind = kind_of(headers)
+            highest = self._judge(message, held, headers)
+            if highest is not None:
+                record = Record(
+                    message.partition,
+                    message.offset,
+                    highest.epoch,
+                    highest.src,
+                    kind,
+                    headers,
+                    message.value or b"",
+                )
+                begin = time.perf_counter()
+                outputs = held.state.apply(record)
+                self._apply_time.observe(time.perf_counter() - begin)
+                self._records[kind].inc()
+                self._bytes.inc(len(record.value))
+                held.highest = highest
+                await self._write(record, held, outputs)
+        except ContractError as error:
+            raise RefusedError(
+                f"{self.stage.source}/{message.partition} offset {message.offset} breaks the contract: {error}"
+            ) from error
+        held.position = message.offset + 1
+        held.last = message
+        held.dirty = True
+        if held.goal is not None and held.highest >= held.goal:
+            held.goal = None
+            self._watch_drain()
+
+    def _judge(self, message: Message, held: Held, headers: Mapping[str, bytes]) -> Highest | None:
+        """Provenance of a record to apply; None: it is a repeat of its writer."""
+        if not self._derived:
+            return Highest(self.epoch, message.offset)
+        found = Provenance.parse(headers)
+        if held.gap_accepted and Highest(found.epoch, found.src) > held.highest:
+            held.gap_accepted = False
+            return after(found)
+        where = f"{self.stage.name}: {self.stage.source}/{message.partition} offset {message.offset}"
+        if judge(held.highest, found, where) is Decision.DROP:
+            self._repeats.inc()
+            return None
+        return after(found)
+
+    async def _write(self, record: Record, held: Held, outputs: Sequence[Output]) -> None:
+        here = Highest(record.epoch, record.src)
+        for output in outputs:
+            topic = output.topic
+            before = held.written.get(topic, Written())
+            known = held.known.get(topic, START)
+            if topic not in self._outputs or before.last >= here:
+                raise FatalError(f"{self.stage.name} gave two outputs for {topic}, or one for a foreign topic")
+            if here <= known:
+                self._already[topic].inc()
+                held.written[topic] = replace(before, last=here)
+                continue
+            offset = before.offset
+            if topic in held.pending:
+                offset = (await held.pending.pop(topic)).offset
+            last = max(before.last, known)
+            link = Provenance(here.epoch, here.src, last.src if last.epoch == here.epoch else NONE)
+            held.pending[topic] = await self._out(
+                topic, None, output.value, record.partition, [*output.headers, *link.encode()]
+            )
+            held.written[topic] = Written(here, offset)
+            self._outputs[topic].inc()
+            self._output_bytes[topic].inc(len(output.value))
+
+    async def _out(
+        self, topic: str, key: bytes | None, value: bytes, partition: int, headers: list[tuple[str, bytes]] | None
+    ) -> Awaitable[Sent]:
+        assert self._send is not None
+        return await self._send(topic, key, value, partition, headers)
+
+    def _watch_drain(self) -> None:
+        if self.options.drain and self.loaded and all(held.goal is None for held in self.held.values()):
+            self.drained.set()
+
+    # --- snapshots
+
+    async def snapshot(self) -> None:
+        """Store a snapshot of every partition that moved since its last one."""
+        async with self._storing:
+            dirty = [p for p, held in self.held.items() if held.dirty]
+            if dirty and self._same_topics is not None:
+                await asyncio.to_thread(self._same_topics)
+            for partition in dirty:
+                held = self.held.get(partition)
+                if held is not None:
+                    await self._snapshot(partition, held)
+
+    async def _snapshot(self, partition: int, held: Held) -> None:
+        begin = time.perf_counter()
+        async with self._flow:
+            freezing = time.perf_counter()
+            frozen = held.state.freeze()
+            metrics.FREEZE_SECONDS.labels(self.stage.name).observe(time.perf_counter() - freezing)
+            meta = replace(
+                held.meta,
+                logic_version=self.stage.logic_version,
+                position=held.position,
+                fingerprint=held.print_of_last(),
+                highest=held.highest,
+            )
+            pending, written, held.dirty = dict(held.pending), dict(held.written), False
+        for topic, sent in pending.items():
+            written[topic] = replace(written[topic], offset=(await sent).offset)
+        meta = replace(meta, written=written)
+        value = await asyncio.to_thread(lambda: form.encode(meta, self.stage.encode(frozen)))
+        key = form.key(partition, held.turn)
+        done = await (await self._out(state_topic(self.stage.name), key, value, partition, None))
+        held.meta, held.turn, held.state_end = meta, held.turn + 1, done.offset + 1
+        if self.held.get(partition) is held:
+            self._safe[partition] = meta.position
+        self._observe_snapshot(partition, len(value), time.perf_counter() - begin)
+
+    def _observe_snapshot(self, partition: int, size: int, took_s: float) -> None:
+        name = self.stage.name
+        metrics.SNAPSHOTS.labels(name).inc()
+        metrics.SNAPSHOT_SECONDS.labels(name).observe(took_s)
+        metrics.SNAPSHOT_BYTES.labels(name, partition).set(size)
+        metrics.SNAPSHOT_TIME.labels(name, partition).set_to_current_time()
+        if size > SNAPSHOT_WARN_BYTES:
+            log.warning("snapshot of partition %d is %d MB; Kafka takes 32: use more partitions", partition, size >> 20)
+
+    # --- taking over and handing over
+
+    async def hand_over(self) -> None:
+        """Stop taking records, then snapshot: what follows is somebody else's."""
+        self._open = False
+        self._round += 1
+        await self.snapshot()
+
+    def release(self) -> None:
+        """The partitions are gone. Their states stay in memory: they may well come back unchanged."""
+        self.loaded = False
+        self._safe.clear()
+
+    async def load(self, assigned: set[int]) -> None:
+        """Make these partitions ours: their newest snapshots, judged against the topics as they are. Raises
+        RefusedError when going on would lose or double something."""
+        self._round += 1
+        current = self._round
+        begin = time.perf_counter()
+        async with self._storing:
+            self._open = False
+            for partition in set(self.held) - assigned:
+                self._forget(partition)
+            taken = await asyncio.to_thread(self._read, sorted(assigned))
+            for partition, held in taken.items():
+                self.held[partition] = held
+            self._safe = {p: self.held[p].meta.position for p in assigned if not self.held[p].dirty}
+            if current != self._round:
+                return  # another rebalance began meanwhile; it loads again
+            self._open = self.loaded = True
+        self._begun(assigned, taken, time.perf_counter() - begin)
+        if taken:
+            await self.snapshot()
+        self._watch_drain()
+
+    def _begun(self, assigned: set[int], taken: Mapping[int, Held], took_s: float) -> None:
+        name = self.stage.name
+        metrics.REBALANCES.labels(name).inc()
+        metrics.PARTITIONS.labels(name).set(len(assigned))
+        metrics.RESTORE_SECONDS.labels(name).observe(took_s)
+        at = {p: self.held[p].position for p in sorted(assigned)}
+        log.info("loaded", extra={"positions": at, "kept": sorted(assigned - set(taken)), "seconds": round(took_s, 3)})
+
+    def _forget(self, partition: int) -> None:
+        del self.held[partition]
+        metrics.forget(self.stage.name, partition)
+
+    def _read(self, partitions: list[int]) -> dict[int, Held]:
+        """Blocking, in a thread; the flow is closed meanwhile."""
+        assert self._reader is not None
+        with self._reader() as reader:
+            return {p: held for p in partitions if (held := self._take(reader, p)) is not None}
+
+    def _take(self, reader: store.Reader, partition: int) -> Held | None:
+        """The partition as stored; None when what we have in memory is what was stored, or newer."""
+        topic = state_topic(self.stage.name)
+        end = reader.bounds(topic, partition)[1]
+        mine = self.held.get(partition)
+        if mine is not None and mine.state_end == end:
+            return None
+        anew = self.options.from_oldest and partition not in self._begun_anew
+        self._begun_anew.add(partition)
+        stored = None if anew else reader.newest(topic, partition)
+        version = self.stage.logic_version
+        thorough = self.options.drain or (stored is not None and stored.snapshot.logic_version != version)
+        source = (self.stage.source, self.facts.topic_id, self.epoch)
+        world = store.world(reader, source, partition, stored, self.stage.outputs, thorough)
+        known = {t: o.last for t, o in world.outputs.items()}
+        if stored is None:
+            meta = first(self.stage.name, version, partition, world, self.options)
+            held = Held(self.stage.create(partition), meta, known, end, 0, dirty=True)
+        else:
+            meta = admit(stored.snapshot, version, world, self.options)
+            state = self.stage.restore(partition, stored.state)
+            held = Held(state, meta, known, end, form.turn_after(stored.key))
+            held.gap_accepted = meta.position != stored.snapshot.position
+        held.goal = goal(meta, world) if self.options.drain else None
+        return held
+
+    # --- what others ask
+
+    def positions(self) -> dict[int, int]:
+        return {p: held.position for p, held in self.held.items()}
+
+    def committable(self) -> dict[int, int]:
+        return self._safe
+
+    def wrong(self) -> str | None:
+        """For readiness."""
+        return None if self.loaded else "partitions are not assigned and loaded yet"
+
+    def observe(self, high: Mapping[int, int | None]) -> None:
+        """Set the gauges. `high`: the source's end by partition, where it is known."""
+        name = self.stage.name
+        for partition, held in self.held.items():
+            metrics.POSITION.labels(name, partition).set(held.position)
+            end = high.get(partition)
+            if end is not None:
+                metrics.LAG.labels(name, partition).set(max(0, end - held.position))
+            for what, size in held.state.sizes().items():
+                if what == "bytes":
+                    metrics.STATE_BYTES.labels(name, partition).set(size)
+                else:
+                    metrics.STATE_ITEMS.labels(name, partition, what).set(size)

@@ -1,0 +1,250 @@
+"""Faust with its offsets, seeks and delivery replaced. The only module that knows Faust's and aiokafka's inside.
+
+Written against faust-streaming 0.15.3 and aiokafka 0.14; tests/stage/test_faust_names.py pins the names used here.
+
+    Consumer.commit               only what an acknowledged snapshot covers; Faust's own arithmetic is off by one
+    Consumer.ack                  forgets the message: nothing grows, nothing decides an offset
+    Consumer.wait_empty           before partitions go (rebalance, stop): finish the record in hand, snapshot, commit
+    Consumer.perform_seek         the snapshot is the truth: seek to its position, whatever is committed
+    ConsumerThread                sticky assignment, a shorter long poll, errors of the group made visible
+    Producer._settings_extra      idempotent, acknowledged by all replicas
+    App._crash                    any crash of a part of Faust ends the process: it would restart on half-applied state
+    App.on_rebalance_complete     awaited before the flow resumes: here partitions are loaded
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import faust
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from runtime.kafka import clients
+from runtime.lifecycle import die
+from runtime.stage.settings import StageSettings
+
+FETCH_WAIT_MS = 500
+HEARTBEAT_S = 2.0
+_NEVER_S = 3600.0 * 24 * 365
+
+
+class Flow(Protocol):
+    """What Faust asks of the engine."""
+
+    async def load(self, assigned: set[int]) -> None:
+        """Partitions of the source that are ours now. Awaited before the first of their records."""
+
+    async def hand_over(self) -> None:
+        """Partitions go: finish what is in hand, snapshot. `committable` holds afterwards."""
+
+    def release(self) -> None:
+        """They are gone."""
+
+    def positions(self) -> dict[int, int]:
+        """Next offset by partition held."""
+
+    def committable(self) -> dict[int, int]:
+        """Offsets that an acknowledged snapshot covers, by partition held."""
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._partition_assignment_strategy = [StickyPartitionAssignor]
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        try:
+            await self._ensure_consumer().commit(
+                {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(o, "") for tp, o in offsets.items()}
+            )
+        except (CommitFailedError, IllegalStateError):
+            return False  # a rebalance was faster; what is committed informs people, the snapshot decides
+        return True
+
+    async def check(self) -> None:
+        """Raise what broke the membership in the group: Faust never asks, a worker so broken would go on alone."""
+        await self.call_thread(self._check)
+
+    async def _check(self) -> None:
+        self._ensure_consumer()._coordinator.check_errors()
+
+
+class Consumer(driver.Consumer):
+    _thread: ConsumerThread
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def ack(self, message: Any) -> bool:
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        return True
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        assigned = self.assignment()
+        wanted = {TP(self.app.source, p): offset for p, offset in self.app.flow.committable().items()}
+        offsets = {tp: o for tp, o in wanted.items() if tp in assigned and self._committed_offset[tp] != o}
+        done = bool(offsets) and await self._commit(offsets)
+        if done:
+            self._committed_offset.update(offsets)
+        return done
+
+    async def wait_empty(self) -> None:
+        try:
+            await self.app.flow.hand_over()
+            await self.commit()
+        except Exception as error:
+            die(error, "hand-over")
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await super().on_partitions_revoked(revoked)
+        self.app.flow.release()
+
+    async def perform_seek(self) -> None:
+        assigned = self.assignment()
+        wanted = {TP(self.app.source, p): offset for p, offset in self.app.flow.positions().items()}
+        wanted = {tp: offset for tp, offset in wanted.items() if tp in assigned}
+        if wanted:
+            await self.seek_wait(wanted)
+
+    async def check(self) -> None:
+        await self._thread.check()
+
+
+class Producer(driver.Producer):
+    def _settings_extra(self) -> Mapping[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+    Producer = Producer
+
+
+class App(faust.App):
+    """A Faust app of one source topic whose records go to `flow`."""
+
+    flow: Flow
+    source: str
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> Transport:
+        return Transport(self.conf.broker_producer, self)
+
+    def _create_directories(self) -> None:
+        """None: nothing is kept on disk."""
+
+    def _crash(self, reason: BaseException) -> None:
+        die(reason, "Faust")
+
+    def consume(self, handle: Callable[[Any], Awaitable[None]]) -> None:
+        """Give every message of the source to `handle`, one after the other."""
+
+        @self.agent(self.topic(self.source, key_type=bytes, value_type=bytes), name=self.conf.id)  # type: ignore[untyped-decorator]
+        async def records(stream: Any) -> None:
+            async for event in stream.noack().events():
+                try:
+                    await handle(event.message)
+                    await stream.ack(event)
+                except Exception as error:
+                    die(error, f"{self.source}/{event.message.partition} offset {event.message.offset}")
+
+    async def write(
+        self, topic: str, key: bytes | None, value: bytes, partition: int, headers: list[tuple[str, bytes]] | None
+    ) -> Any:
+        """Hand a record to the producer; the future it returns is done when all replicas have it."""
+        return await self.producer.send(topic, key, value, partition, None, headers)
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """Next offset to be written of source partitions, as the last fetch told; None before the first."""
+        assigned = self.consumer.assignment()
+        mine = [p for p in partitions if TP(self.source, p) in assigned]
+        return {p: self.consumer.highwater(TP(self.source, p)) for p in mine}
+
+
+def build(settings: StageSettings, group: str, source: str, flow: Flow) -> App:
+    """The app. Must be called with a running event loop."""
+    security = clients.common(settings)
+    app = App(
+        group,
+        broker=[f"kafka://{server.strip()}" for server in settings.kafka_bootstrap.split(",")],
+        broker_credentials=credentials(security),
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="none",
+        consumer_group_instance_id=member(group, settings) if settings.static_membership else None,
+        consumer_max_fetch_size=settings.fetch_partition_bytes,
+        stream_wait_empty=True,
+        stream_buffer_maxsize=settings.buffer_records,
+        broker_max_poll_records=settings.buffer_records,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_request_timeout=max(40.0, settings.session_timeout_s + 10),
+        broker_rebalance_timeout=max(30.0, settings.session_timeout_s),
+        broker_commit_interval=_NEVER_S,  # commits follow snapshots
+        producer_acks=-1,
+        producer_compression_type="lz4",
+        producer_max_request_size=64 << 20,  # the topics' own limits decide
+        producer_linger=0,
+    )
+    app.flow, app.source = flow, source
+
+    async def load(*_: Any, **__: Any) -> None:
+        try:
+            await flow.load({tp.partition for tp in app.consumer.assignment() if tp.topic == source})
+        except Exception as error:
+            die(error, "load")
+
+    app.on_rebalance_complete.connect(load, weak=False)
+    return app
+
+
+def member(group: str, settings: StageSettings) -> str:
+    """Name of this worker as a static member: unique on this host by its instance, elsewhere by its host."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{group}-{socket.gethostname()}-{settings.instance}")
+
+
+def credentials(properties: Mapping[str, Any]) -> Any:
+    """librdkafka's security properties as Faust's credentials; None for plain text. Raises ValueError on others."""
+    protocol = properties.get("security.protocol", "plaintext").lower()
+    if protocol == "plaintext":
+        return None
+    context = _tls(properties) if protocol.endswith("ssl") else None
+    if protocol == "ssl":
+        return faust.SSLCredentials(context)
+    if protocol not in ("sasl_ssl", "sasl_plaintext"):
+        raise ValueError(f"security.protocol={protocol} is not known here")
+    return faust.SASLCredentials(
+        username=properties["sasl.username"],
+        password=properties["sasl.password"],
+        mechanism=properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "PLAIN")),
+        ssl_context=context,
+    )
+
+
+def _tls(properties: Mapping[str, Any]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=properties.get("ssl.ca.location"))
+    if "ssl.certificate.location" in properties:
+        context.load_cert_chain(
+            properties["ssl.certificate.location"],
+            properties.get("ssl.key.location"),
+            properties.get("ssl.key.password"),
+        )
+    return context

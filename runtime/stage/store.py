@@ -1,0 +1,180 @@
+"""What a partition is taken over with, read from Kafka: the newest whole snapshot and the facts it is judged by.
+
+All of it blocks, so it runs in a thread; one `Reader` serves one taking-over.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from runtime.errors import RefusedError, RetryableError
+from runtime.kafka import clients
+from runtime.settings import KafkaSettings
+from runtime.stage import snapshot as form
+from runtime.stage.admission import OutputEnd, World
+from runtime.stage.provenance import START, Highest
+from runtime.stage.snapshot import Snapshot, SnapshotError
+from schemas.errors import ContractError
+from schemas.headers import Provenance, table
+
+log = logging.getLogger(__name__)
+_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A snapshot as found: its state's bytes, and the key it stands under."""
+
+    snapshot: Snapshot
+    state: bytes
+    key: bytes
+
+
+class Reader:
+    """Reads single records and ranges of partitions, by offset. Not thread-safe. A context manager."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        more: dict[str, Any] = {
+            "enable.partition.eof": True,
+            "fetch.message.max.bytes": 1 << 16,  # one record is wanted, not what follows; larger ones still come whole
+            "queued.max.messages.kbytes": 1 << 12,
+            "fetch.wait.max.ms": 10,
+        }
+        self._consumer: Consumer = clients.consumer(settings, "millrace-reader", more=more)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._consumer.close()
+
+    def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset kept and the next to be written."""
+        try:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            raise RetryableError(f"cannot ask for the bounds of {topic}/{partition}: {error.args[0].str()}") from error
+        return low, high
+
+    def scan(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
+        """Records from `start` on, as far as there are any below `end`."""
+        if start >= end:
+            return
+        self._consumer.assign([TopicPartition(topic, partition, start)])
+        deadline = time.monotonic() + _TIMEOUT_S
+        while time.monotonic() < deadline:
+            message = self._consumer.poll(0.5)
+            if message is None:
+                continue
+            failure = message.error()
+            if failure is not None and failure.name() == "_PARTITION_EOF":
+                return
+            if failure is not None:
+                raise RetryableError(f"cannot read {topic}/{partition} from {start}: {failure.str()}")
+            if (message.offset() or 0) >= end:
+                return
+            yield message
+            if message.offset() == end - 1:
+                return
+            deadline = time.monotonic() + _TIMEOUT_S
+        raise RetryableError(f"reading {topic}/{partition} from {start} takes too long")
+
+    def one(self, topic: str, partition: int, offset: int) -> Message | None:
+        """The record at this offset; None where compaction took it."""
+        return next((m for m in self.scan(topic, partition, offset, offset + 1)), None)
+
+    def newest(self, topic: str, partition: int) -> Stored | None:
+        """The newest whole snapshot of a partition, or None where there never was one (or it was reset).
+
+        Raises RefusedError when there are some and none is whole.
+        """
+        low, end = self.bounds(topic, partition)
+        if low == end:
+            return None
+        last = self.one(topic, partition, end - 1)
+        if last is not None and last.value() is not None:
+            try:
+                return _stored(last)
+            except SnapshotError as error:
+                log.error("newest snapshot of %s/%d unusable: %s; trying the one before", topic, partition, error)
+        return self._of_all(topic, partition, low, end)
+
+    def _of_all(self, topic: str, partition: int, low: int, end: int) -> Stored | None:
+        kept: dict[bytes, Message] = {}
+        for message in self.scan(topic, partition, low, end):
+            kept[message.key() or b""] = message
+        wrong = ""
+        for message in sorted(kept.values(), key=lambda m: -(m.offset() or 0)):
+            if message.value() is None:
+                continue
+            try:
+                return _stored(message)
+            except SnapshotError as error:
+                wrong = str(error)
+        if wrong:
+            raise RefusedError(
+                f"no snapshot of {topic}/{partition} can be read: {wrong}. Restore the topic, or start once with"
+                " --from-oldest"
+            )
+        return None
+
+    def fingerprint(self, topic: str, partition: int, offset: int) -> int | None:
+        """Fingerprint of the record at `offset`; None where there is none."""
+        found = self.one(topic, partition, offset)
+        if found is None:
+            return None
+        return form.fingerprint(offset, found.timestamp()[1], found.key(), found.value())
+
+    def output_end(self, topic: str, partition: int, since: int) -> OutputEnd:
+        """End of an output topic and the furthest provenance from offset `since` on (at least of its last record)."""
+        low, end = self.bounds(topic, partition)
+        furthest = START
+        for message in self.scan(topic, partition, max(low, min(since, end - 1)), end):
+            furthest = max(furthest, _provenance(message, topic, partition))
+        return OutputEnd(end, furthest)
+
+
+def _stored(message: Message) -> Stored:
+    snapshot, state = form.decode(message.value() or b"")
+    return Stored(snapshot, state, message.key() or b"")
+
+
+def _provenance(message: Message, topic: str, partition: int) -> Highest:
+    try:
+        headers: Any = message.headers()
+        found = Provenance.parse(table(headers))
+    except ContractError as error:
+        raise RefusedError(
+            f"record {message.offset()} of {topic}/{partition} was not written by a stage: {error}"
+        ) from error
+    return Highest(found.epoch, found.src)
+
+
+def world(
+    reader: Reader,
+    source: tuple[str, str, int],
+    partition: int,
+    stored: Stored | None,
+    outputs: tuple[str, ...],
+    thorough: bool,
+) -> World:
+    """The facts a snapshot is judged by. `source` is (topic, topic id, epoch of telemetry.raw).
+
+    `thorough` reads outputs from where the snapshot knew them, not only their last record: a late record of a zombie
+    may stand last and hide how far the outputs really are.
+    """
+    topic, topic_id, epoch = source
+    low, end = reader.bounds(topic, partition)
+    before = stored.snapshot.position - 1 if stored else -1
+    print_before = reader.fingerprint(topic, partition, before) if low <= before < end else None
+    written = stored.snapshot.written if stored else {}
+    ends = {}
+    for name in outputs:
+        since = written[name].offset if thorough and name in written else 1 << 62
+        ends[name] = reader.output_end(name, partition, since)
+    return World(topic, topic_id, epoch, low, end, print_before, ends)

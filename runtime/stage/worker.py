@@ -1,0 +1,188 @@
+"""The process of a stage: `main` is all that a service calls."""
+
+import argparse
+import asyncio
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from runtime import logs
+from runtime.errors import RefusedError, RetryableError
+from runtime.kafka import clients, topics
+from runtime.lifecycle import guard, run
+from runtime.probes import Probes
+from runtime.settings import load_or_exit
+from runtime.stage import faust_app, store
+from runtime.stage.admission import Options
+from runtime.stage.contract import Stage
+from runtime.stage.engine import Engine
+from runtime.stage.settings import StageSettings
+from schemas import topics as names
+from schemas.control import TopicFacts
+from schemas.topics import state_topic
+
+log = logging.getLogger(__name__)
+S = TypeVar("S", bound=StageSettings)
+
+
+def main(make_stage: Callable[[S], Stage], settings_class: type[S], argv: Sequence[str] | None = None) -> None:
+    """Run a stage until SIGTERM. `make_stage` is called once, before the worker joins its group."""
+    options = _options(argv)
+    settings = load_or_exit(settings_class)
+    stage = make_stage(settings)
+    logs.configure(stage.name, settings.log_format, settings.log_level)
+    if settings.log_level != "debug":
+        for chatty in ("faust", "mode", "aiokafka"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+    asyncio.run(_run(stage, settings, options))
+
+
+def _options(argv: Sequence[str] | None) -> Options:
+    parser = argparse.ArgumentParser(
+        description="A worker of a stage. Settings come from the environment (MILLRACE_…); the options are for the day"
+        " on which a worker refuses to start: it names the one to use, once.",
+    )
+    parser.add_argument(
+        "--drain",
+        action="store_true",
+        help="apply until the snapshots cover every output written, then stop: before a new logic version starts",
+    )
+    parser.add_argument(
+        "--from-oldest",
+        action="store_true",
+        help="forget the snapshots: begin with an empty state at the oldest record kept",
+    )
+    parser.add_argument(
+        "--skip-lost",
+        action="store_true",
+        help="keep the state and go on at the oldest record kept, though records before it were never applied",
+    )
+    return Options(**vars(parser.parse_args(argv)))
+
+
+async def _run(stage: Stage, settings: StageSettings, options: Options) -> None:
+    probes = Probes(settings.http_bind)
+    worker = Worker(stage, settings, options, probes)
+    probes.checks["partitions"] = worker.wrong
+    await run([worker], probes, grace_s=60.0)
+
+
+class Worker:
+    """A stage at work: the engine and Faust around it. A part of runtime.lifecycle."""
+
+    def __init__(self, stage: Stage, settings: StageSettings, options: Options, probes: Probes) -> None:
+        self.stage, self.settings, self.options = stage, settings, options
+        self.engine: Engine | None = None
+        self._app: faust_app.App | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._alone: socket.socket | None = None
+
+    def wrong(self) -> str | None:
+        return self.engine.wrong() if self.engine else "topics are not there yet"
+
+    async def start(self) -> None:
+        """Returns at once: ready is when partitions are loaded, which may wait for Kafka for long."""
+        if self.settings.static_membership:
+            self._alone = claim(self.stage.name, self.settings)
+        self._tasks.append(guard(self._begin(), "start"))
+
+    async def _begin(self) -> None:
+        facts = await self._facts()
+        source = facts[self.stage.source]
+        engine = Engine(self.stage, source, facts[names.RAW].epoch, self.options)
+        app = faust_app.build(self.settings, self.stage.name, self.stage.source, engine)
+        admin = clients.admin(self.settings)
+
+        def same_topics() -> None:
+            check_topics(topics.identities(admin, list(facts)), facts)
+
+        await asyncio.to_thread(same_topics)
+        engine.connect(app.write, lambda: store.Reader(self.settings), same_topics)
+        app.consume(engine.handle)
+        self.engine, self._app = engine, app
+        self._tasks += [
+            guard(self._snapshots(engine, app), "snapshot"),
+            guard(self._observe(engine, app), "group"),
+            guard(self._drained(engine), "drain"),
+        ]
+        await app.start()
+
+    async def _facts(self) -> dict[str, TopicFacts]:
+        """Identities of all topics of the stage. Waits for Kafka and for `millrace init`."""
+        wanted = {names.RAW, self.stage.source, *self.stage.outputs, state_topic(self.stage.name)}
+        while True:
+            try:
+                return await asyncio.to_thread(topics.facts, self.settings, *wanted)
+            except RetryableError as error:
+                log.warning("%s; trying again", error)
+                await asyncio.sleep(1.0)
+
+    async def _snapshots(self, engine: Engine, app: faust_app.App) -> None:
+        while True:
+            await asyncio.sleep(self.settings.snapshot_interval_s)
+            if engine.loaded:
+                try:
+                    await engine.snapshot()
+                    await app.consumer.commit()
+                except RetryableError as error:
+                    log.warning("no snapshot now: %s", error)
+
+    async def _observe(self, engine: Engine, app: faust_app.App) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if engine.loaded:
+                await app.consumer.check()
+                engine.observe(app.ends(engine.positions()))
+
+    async def _drained(self, engine: Engine) -> None:
+        await engine.drained.wait()
+        log.info("drained: the snapshots will cover every output written")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def stop(self) -> None:
+        """Finish the record in hand, snapshot, commit, leave."""
+        for task in self._tasks:
+            task.cancel()
+        if self.engine is not None and self._app is not None:
+            await self.engine.hand_over()
+            await self._app.stop()
+
+
+def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts]) -> None:
+    """Raise RefusedError where a topic is not the one, or not of the size, that `platform.control` knows."""
+    sizes = {found.partitions for name, found in facts.items() if name != names.CONTROL}
+    for name, (topic_id, partitions) in live.items():
+        if topic_id != facts[name].topic_id:
+            raise RefusedError(
+                f"topic {name} has id {topic_id}, but it was registered as {facts[name].topic_id}: it was made anew"
+                " behind the platform's back. Bring the old one back, or run `millrace init` to register it"
+            )
+        if partitions != facts[name].partitions or len(sizes) > 1:
+            raise RefusedError(
+                f"topic {name} has {partitions} partitions, registered are {sorted(sizes)}: all topics of a stage have"
+                " the same number, fixed for their life"
+            )
+
+
+def claim(stage: str, settings: StageSettings) -> socket.socket | None:
+    """Make sure no other process of this machine is the same instance: two would take each other's place for ever.
+
+    An abstract socket (Linux) goes when its process goes. Elsewhere: None, unchecked.
+    """
+    if sys.platform != "linux":
+        return None
+    server = hashlib.sha256(settings.kafka_bootstrap.encode()).hexdigest()[:16]
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0millrace/{server}/{stage}/{settings.instance}")
+    except OSError:
+        lock.close()
+        raise RefusedError(
+            f"another process is instance {settings.instance!r} of {stage}: give each its own MILLRACE_INSTANCE"
+        ) from None
+    return lock
