@@ -73,7 +73,7 @@ def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dic
 
 
 def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, int]]:
-    """(topic id, number of partitions) of each topic as Kafka has it now. Raises RetryableError when it does not say."""
+    """(topic id, number of partitions) of each topic as Kafka has it now. Raises RetryableError if it does not say."""
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         try:
@@ -115,12 +115,20 @@ def read_control(settings: KafkaSettings) -> dict[str, tuple[int, bytes]]:
         consumer.close()
 
 
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
+            return low, high
+        except KafkaException as error:  # a topic just made has no leader yet
+            if time.monotonic() > deadline or not error.args[0].retriable():
+                raise RetryableError(f"cannot read platform.control: {error.args[0].str()}") from error
+            time.sleep(0.1)
+
+
 def _read_all(consumer: Consumer) -> dict[str, tuple[int, bytes]]:
-    partition = TopicPartition(names.CONTROL, 0)
-    try:
-        low, high = consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
-    except KafkaException as error:
-        raise RetryableError(f"cannot read platform.control: {error.args[0].str()}") from error
+    low, high = _bounds(consumer, TopicPartition(names.CONTROL, 0))
     found: dict[str, tuple[int, bytes]] = {}
     consumer.assign([TopicPartition(names.CONTROL, 0, low)])
     deadline = time.monotonic() + _TIMEOUT_S
