@@ -37,7 +37,7 @@ def main(make_stage: Callable[[S], Stage], settings_class: type[S], argv: Sequen
     stage = make_stage(settings)
     logs.configure(stage.name, settings.log_format, settings.log_level)
     if settings.log_level != "debug":
-        for chatty in ("faust", "mode", "aiokafka"):
+        for chatty in ("faust", "mode", "aiokafka", faust_app.__name__):
             logging.getLogger(chatty).setLevel(logging.WARNING)
     asyncio.run(_run(stage, settings, options))
 

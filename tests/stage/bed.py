@@ -1,0 +1,278 @@
+"""A bed for toy stages: topics, a feed of records, worker processes, and the truth, computed without the stage's code."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from local.ports import free
+from runtime.kafka import topics
+from runtime.kafka.clients import consumer, producer
+from runtime.settings import KafkaSettings
+from schemas import topics as names
+from schemas.headers import Provenance, raw_data, raw_tick
+
+PARTITIONS = 4
+WORDS = [f"word-{n}" for n in range(40)]
+SESSION_S = 6.0
+
+Kept = tuple[int, bytes]
+"""(src, value) of an output record, repeats dropped."""
+
+
+def until(what: Callable[[], Any], within_s: float, why: str) -> Any:
+    """Poll until `what` is true; its value."""
+    deadline = time.monotonic() + within_s
+    while not (value := what()):
+        assert time.monotonic() < deadline, f"not within {within_s} s: {why}"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Bed:
+    """One broker and the topics of toy stages on it."""
+
+    bootstrap: str
+    folder: Path
+    seed: int = 1
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.settings = KafkaSettings(kafka_bootstrap=self.bootstrap)
+        self.random = random.Random(self.seed)
+        self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        self.producer: Producer = producer(self.settings)
+
+    def make_topics(self, *stages: str, partitions: int = PARTITIONS) -> None:
+        wanted = {plan.name: plan for plan in topics.plans(partitions, 1, stages=stages)}
+        stream, state = wanted[names.RAW], wanted[names.state_topic(stages[0])]
+        plans = [wanted[names.CONTROL], stream]
+        for stage in stages:
+            plans += [topics.Plan(f"{stage}.{name}", partitions, stream.config) for name in ("out", "rare")]
+            plans.append(topics.Plan(names.state_topic(stage), partitions, state.config))
+        self.facts = topics.ensure(self.settings, plans, 1)
+
+    # --- feeding
+
+    def feed(self, records: int, ticks: int = 4) -> None:
+        """Data records to random partitions, then ticks to all."""
+        for _ in range(records):
+            words = [self.random.choice(WORDS) for _ in range(self.random.randrange(5))]
+            self._raw(self.random.randrange(PARTITIONS), json.dumps(words).encode(), raw_data(len(words)))
+        for time_ms in range(ticks):
+            for partition in range(PARTITIONS):
+                self._raw(partition, b"", raw_tick(time_ms))
+        assert self.producer.flush(20) == 0
+
+    def _raw(self, partition: int, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        self.producer.produce(names.RAW, value=value, partition=partition, headers=headers)
+        self.producer.poll(0)
+
+    def feeding(self, per_second: float) -> "Feeding":
+        """Feeds until the block ends."""
+        return Feeding(self, per_second)
+
+    # --- reading
+
+    def ends(self, topic: str) -> list[int]:
+        reader = self._consumer()
+        try:
+            return [reader.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(PARTITIONS)]
+        finally:
+            reader.close()
+
+    def _consumer(self) -> Consumer:
+        return consumer(self.settings, "bed", more={"enable.partition.eof": True, "fetch.wait.max.ms": 10})
+
+    def read(self, topic: str, partition: int) -> Iterator[Message]:
+        reader = self._consumer()
+        try:
+            low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            reader.assign([TopicPartition(topic, partition, low)])
+            while low < high:
+                for message in reader.consume(500, 0.5):
+                    if message.error():
+                        low = high
+                        continue
+                    low = (message.offset() or 0) + 1
+                    yield message
+        finally:
+            reader.close()
+
+    def committed(self, stage: str, source: str = names.RAW) -> list[int]:
+        asked = ConsumerGroupTopicPartitions(stage, [TopicPartition(source, p) for p in range(PARTITIONS)])
+        answer = self.admin.list_consumer_group_offsets([asked])[stage].result(10)
+        return [tp.offset for tp in sorted(answer.topic_partitions, key=lambda tp: tp.partition)]
+
+    def wait_applied(self, stage: str, source: str = names.RAW, within_s: float = 60.0) -> None:
+        """Until the stage's snapshots cover the source."""
+        ends = self.ends(source)
+        until(lambda: self.committed(stage, source) == ends, within_s, f"{stage} applies {source} up to {ends}")
+
+    # --- truth
+
+    def kept(self, topic: str, partition: int) -> tuple[list[Kept], int]:
+        """Outputs as a reader takes them: what is not above the highest src is dropped and counted; no gap is allowed;
+        a repeat must be the same bytes."""
+        kept: dict[int, bytes] = {}
+        highest, repeats = -1, 0
+        for message in self.read(topic, partition):
+            found = Provenance.parse(dict(message.headers() or ()))
+            value = message.value() or b""
+            if found.src <= highest:
+                assert kept[found.src] == value, f"{topic}/{partition}: src {found.src} was written twice, differently"
+                repeats += 1
+                continue
+            assert found.prev == highest, f"{topic}/{partition}: gap before src {found.src}: {found}"
+            kept[found.src], highest = value, found.src
+        return list(kept.items()), repeats
+
+    def truth(self, source: list[tuple[int, bytes, bytes]]) -> tuple[list[Kept], list[Kept]]:
+        """What the toy must write for a partition: (src, kind, value) in, (src, value) of both topics out."""
+        totals: dict[str, int] = {}
+        out, rare = [], []
+        for src, kind, value in source:
+            if kind == b"tick":
+                out.append((src, str(sum(totals.values())).encode()))
+                continue
+            words = list(json.loads(value))
+            for word in words:
+                totals[word] = totals.get(word, 0) + 1
+            now = {word: totals[word] for word in words}
+            out.append((src, json.dumps(now, separators=(",", ":")).encode()))
+            fives = [word for word in now if now[word] % 5 == 0]
+            if fives:
+                rare.append((src, json.dumps(fives, separators=(",", ":")).encode()))
+        return out, rare
+
+    def check(self, stage: str, after: str | None = None) -> str:
+        """Assert that outputs, repeats dropped, equal the truth. `after`: the toy stage whose output this one reads.
+        Returns a line for people."""
+        records = repeats = 0
+        for partition in range(PARTITIONS):
+            source = self._source(partition, after)
+            want_out, want_rare = self.truth(source)
+            for topic, want in ((f"{stage}.out", want_out), (f"{stage}.rare", want_rare)):
+                got, again = self.kept(topic, partition)
+                assert len(got) == len(want), f"{topic}/{partition}: {len(got)} records, truth has {len(want)}"
+                assert got == want
+                records, repeats = records + len(got), repeats + again
+        assert records > 0
+        return f"{stage}: {records} output records as the truth, {repeats} repeats dropped, 0 lost, 0 doubled"
+
+    def _source(self, partition: int, after: str | None) -> list[tuple[int, bytes, bytes]]:
+        if after is None:
+            return [
+                (m.offset() or 0, dict(m.headers() or ())["kind"], m.value() or b"")
+                for m in self.read(names.RAW, partition)
+            ]
+        kinds = {}
+        for message in self.read(f"{after}.out", partition):
+            headers = dict(message.headers() or ())
+            kinds[Provenance.parse(headers).src] = headers["kind"]
+        return [(src, kinds[src], value) for src, value in self.kept(f"{after}.out", partition)[0]]
+
+    # --- workers
+
+    def worker(self, stage: str, instance: str = "0", *options: str, **environment: str) -> "Worker":
+        return Worker(self, stage, instance, options, environment)
+
+
+class Feeding:
+    """A thread that feeds at a rate."""
+
+    def __init__(self, bed: Bed, per_second: float) -> None:
+        self.bed, self.pause_s, self.over = bed, 10 / per_second, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self.over.wait(self.pause_s):
+            self.bed.feed(10, ticks=0)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
+        self.bed.feed(4)
+
+
+class Worker:
+    """A toy worker process. Its log is a file; `ready` asks its probe."""
+
+    def __init__(self, bed: Bed, stage: str, instance: str, options: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.port = free()[0]
+        self.log = bed.folder / f"{stage}-{instance}.log"
+        settings = {
+            "MILLRACE_KAFKA_BOOTSTRAP": bed.bootstrap,
+            "MILLRACE_INSTANCE": instance,
+            "MILLRACE_HTTP_BIND": f"127.0.0.1:{self.port}",
+            "MILLRACE_SNAPSHOT_INTERVAL_S": "0.3",
+            "MILLRACE_SESSION_TIMEOUT_S": str(SESSION_S),
+            "TOY_NAME": stage,
+        }
+        with self.log.open("a") as file:
+            self.begin = file.tell()
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.stage.toy", *options],
+                stderr=file,
+                stdout=file,
+                cwd=Path(__file__).parents[2],
+                env=os.environ | settings | environment,
+            )
+
+    def text(self) -> str:
+        """What it has logged."""
+        with self.log.open() as file:
+            file.seek(self.begin)
+            return file.read()
+
+    def wait_ready(self, within_s: float = 40.0) -> "Worker":
+        until(lambda: self.process.poll() is not None or self._ready(), within_s, f"ready; its log:\n{self.text()}")
+        assert self.process.poll() is None, self.text()
+        return self
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            return str(answer.read().decode())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, within_s: float = 30.0) -> float:
+        """SIGTERM; seconds until it was gone. It must leave with 0."""
+        begin = time.monotonic()
+        self.process.terminate()
+        code = self.process.wait(within_s)
+        assert code == 0, f"left with {code}:\n{self.text()}"
+        return time.monotonic() - begin
+
+    def code(self, within_s: float = 30.0) -> int:
+        """Exit code, once it has ended by itself."""
+        return self.process.wait(within_s)
