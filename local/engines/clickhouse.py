@@ -37,7 +37,11 @@ class ClickHouse:
     def program(self) -> Program:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         argv = (sys.executable, "-m", "local.clickhouse")
-        environment = {"MILLRACE_FOLDER": str(self.folder), "MILLRACE_LISTEN": f"{LOOPBACK}:{self.port}"}
+        environment = {
+            "MILLRACE_FOLDER": str(self.folder),
+            "MILLRACE_LISTEN": f"{LOOPBACK}:{self.port}",
+            "TZ": "UTC",  # DateTime without a zone reads the same on every machine
+        }
         return Program("clickhouse", argv, self._ready, environment)
 
     def _ready(self) -> bool:

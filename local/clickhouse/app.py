@@ -1,0 +1,87 @@
+"""The ASGI application: a request in, the engine's answer out."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from local.clickhouse import errors, formats, sql, users
+from local.clickhouse.answers import Answer, Send
+from local.clickhouse.engine import Connection, Engine, Session
+from local.clickhouse.errors import ClickHouseError
+from local.clickhouse.exchange import Disconnected, Exchange, Receive
+from local.clickhouse.sql import Kind, Statement
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """ClickHouse's HTTP interface over an engine, for the users given."""
+
+    def __init__(self, engine: Engine, known: Mapping[str, users.User]) -> None:
+        self._engine = engine
+        self._users = known
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._lifespan(receive, send)
+        exchange = Exchange(scope, receive)
+        answer = Answer(exchange, send, self._engine.timezone)
+        try:
+            await self._serve(exchange, answer)
+        except Disconnected:
+            log.debug("client went away", extra={"query_id": exchange.query_id})
+        except ClickHouseError as error:
+            await self._fail(answer, error)
+        except Exception as error:
+            log.exception("a request failed", extra={"query_id": exchange.query_id})
+            await self._fail(answer, ClickHouseError(f"{type(error).__name__}: {error}. (LOGICAL_ERROR)", 49))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._engine.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _fail(self, answer: Answer, error: ClickHouseError) -> None:
+        if answer.started:
+            raise error  # breaks the chunked body, which is all that HTTP has left to say
+        await answer.error(error)
+
+    async def _serve(self, exchange: Exchange, answer: Answer) -> None:
+        if exchange.path == "/ping" or (
+            exchange.path == "/" and not exchange.has_body and "query" not in exchange.query
+        ):
+            await answer.text(200, b"Ok.\n")
+        elif exchange.path != "/":
+            await answer.text(404, b"There is no such page: statements go to /, and /ping tells of health.\n")
+        else:
+            await self._answer(exchange, answer)
+
+    async def _answer(self, exchange: Exchange, answer: Answer) -> None:
+        user = users.authenticate(self._users, exchange.headers, exchange.query)
+        statement = await exchange.statement()
+        if user.reads_only:
+            if not statement.reads_only:
+                raise errors.readonly("Cannot execute query in readonly mode")
+            sql.check_reader(exchange.sql)
+        may_write = exchange.method != "GET"
+        session = Session(user, exchange.database, exchange.settings(), exchange.parameters(), may_write)
+        async with self._engine.connection(session) as connection:
+            await self._execute(connection, exchange, answer, statement)
+
+    async def _execute(self, connection: Connection, exchange: Exchange, answer: Answer, statement: Statement) -> None:
+        form = exchange.format_of(statement)
+        if statement.kind is Kind.INSERT:
+            result = await connection.insert(statement.head, form, exchange.data())
+            await answer.result(result, None)
+            return
+        text = exchange.sql.decode("utf-8", "replace")
+        joiner = formats.joiner(form)
+        if statement.kind is Kind.SELECT and joiner is not None and not exchange.wants_whole:
+            chunks = await connection.stream(text, form)
+            if chunks is not None:
+                await answer.stream(chunks, form, joiner)
+                return
+        result = await connection.run(text, form)
+        await answer.result(result, form if result.data or statement.reads_only else None)

@@ -1,0 +1,220 @@
+"""chdb's connections. One request has one connection and one thread; chdb releases the interpreter while it works."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from chdb.state.sqlitelike import Connection as Handle
+
+from local.clickhouse import errors, users
+from local.clickhouse.errors import ClickHouseError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_is_word = re.compile(r"\w+").fullmatch
+_READER_SETTINGS: Final = re.compile(
+    r"output_format_\w+|format_\w+|max_result_(rows|bytes)|result_overflow_mode|max_block_size|max_execution_time"
+    r"|date_time_(in|out)put_format|session_timezone|limit|offset|extremes|log_comment|wait_end_of_query"
+)
+"""What a reader may set with a request: how results look and how large they are."""
+_CHDB_FORMATS: Final = frozenset(("dataframe", "arrowtable", "datastore"))
+"""Words that chdb takes for Python objects; ClickHouse has no such formats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole answer and the counts of `X-ClickHouse-Summary`."""
+
+    data: bytes = b""
+    summary: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Under which conditions a statement runs."""
+
+    user: users.User
+    database: str | None
+    settings: Mapping[str, str]
+    parameters: Mapping[str, str]
+    may_write: bool
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _quote_name(text: str) -> str:
+    return "`" + text.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+class _Worker:
+    """A thread, and the connection that it works on. Every method runs in that thread."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "engine")
+
+    async def do(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Call it in the thread. Raises ClickHouseError for whatever the engine raises.
+
+        A call is always waited for, even when the request is cancelled: the connection must not be closed under it.
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+        except ClickHouseError:
+            raise
+        except Exception as error:
+            raise ClickHouseError(str(error)) from None
+
+
+class Connection:
+    """One request's connection."""
+
+    def __init__(self, worker: _Worker, handle: Handle, session: Session) -> None:
+        self._worker = worker
+        self._handle = handle
+        self._session = session
+
+    def prepare(self) -> None:
+        """Database, settings, rights. Runs in the worker's thread; the order matters: rights are given up last."""
+        session, run = self._session, self._handle.query
+        if session.database:
+            run(f"USE {_quote_name(session.database)}")
+        pairs = [f"{name} = {_quote(value)}" for name, value in session.settings.items() if self._may_set(name)]
+        if pairs:
+            run("SET " + ", ".join(pairs))
+        if session.user.role:
+            run(f"SET ROLE {session.user.role}")
+        if session.user.reads_only:
+            run("SET readonly = 1")
+        elif not session.may_write:
+            run("SET readonly = 2")
+
+    def _may_set(self, name: str) -> bool:
+        if not _is_word(name):
+            raise ClickHouseError(f"Unknown setting '{name}'. (UNKNOWN_SETTING)", 115)
+        if not self._session.user.reads_only or _READER_SETTINGS.fullmatch(name):
+            return True
+        if name == "readonly":
+            return False
+        raise errors.readonly(f"Cannot modify '{name}' setting in readonly mode")
+
+    async def run(self, sql: str, form: str) -> Result:
+        """The whole answer at once."""
+        _check_format(form)
+
+        def call() -> Result:
+            found = self._handle.query(sql, form, params=dict(self._session.parameters))
+            counts = {
+                "read_rows": found.storage_rows_read(),
+                "read_bytes": found.storage_bytes_read(),
+                "written_rows": found.rows_written(),
+                "written_bytes": found.bytes_written(),
+                "result_rows": found.rows_read(),
+            }
+            return Result(found.bytes(), counts)
+
+        return await self._worker.do(call)
+
+    async def stream(self, sql: str, form: str) -> AsyncIterator[bytes] | None:
+        """Chunks of a SELECT's answer, each a whole file of the format; None when this one cannot be streamed."""
+        _check_format(form)
+        try:
+            found = await self._worker.do(self._handle.send_query, sql, form, dict(self._session.parameters))
+        except ClickHouseError as error:
+            if "Streaming query is not supported" in str(error):
+                return None
+            raise
+        return self._chunks(found)
+
+    async def _chunks(self, found: Any) -> AsyncIterator[bytes]:
+        def fetch() -> bytes | None:
+            return next((data for part in found if (data := part.bytes())), None)
+
+        try:
+            while (data := await self._worker.do(fetch)) is not None:
+                yield data
+        finally:
+            await self._worker.do(found.close)
+
+    async def insert(self, head: bytes, form: str, chunks: AsyncIterator[bytes]) -> Result:
+        """Insert what `chunks` bring. What was read before an error is not inserted, except whole blocks of a large
+        insert, as on a server: insert at most a million rows at once."""
+        do = self._worker.do
+        for name, value in self._session.parameters.items():
+            await do(self._handle.query, f"SET param_{name} = {_quote(value)}")
+        inserter = await do(self._handle.send_insert, head.decode(), form)
+        try:
+            async with aclosing(chunks):  # type: ignore[type-var]
+                async for chunk in chunks:
+                    await do(inserter.append, chunk)
+            done = await do(inserter.finish)
+        except BaseException:
+            await do(inserter.cancel)
+            raise
+        counts = {"written_rows": done.rows_written, "written_bytes": done.bytes_written}
+        return Result(b"", counts | {"read_rows": done.rows_written, "read_bytes": done.bytes_written})
+
+
+def _check_format(form: str) -> None:
+    if form.lower() in _CHDB_FORMATS:
+        raise ClickHouseError(f"Unknown format {form}. (UNKNOWN_FORMAT)", 73)
+
+
+class Engine:
+    """The engine on one folder, which belongs to this process as long as it lives."""
+
+    def __init__(self, folder: Path, workers: int, memory_bytes: int) -> None:
+        self._dsn = f"{folder / 'db'}?config-file={_configure(folder, memory_bytes)}"
+        self._keep = Handle(self._dsn)  # the engine lives as long as one connection does
+        self._keep.query(f"CREATE DATABASE IF NOT EXISTS {users.DATABASE}")
+        told = self._keep.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
+        self.version, self.timezone = told.rstrip("\n").split("\t")
+        self._size = workers
+        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        for _ in range(workers):
+            self._idle.put_nowait(_Worker())
+
+    @asynccontextmanager
+    async def connection(self, session: Session) -> AsyncIterator[Connection]:
+        """A connection of one's own, when a worker is free."""
+        worker = await self._idle.get()
+        try:
+            handle = await worker.do(Handle, self._dsn)
+            try:
+                connection = Connection(worker, handle, session)
+                await worker.do(connection.prepare)
+                yield connection
+            finally:
+                await worker.do(handle.close)
+        finally:
+            self._idle.put_nowait(worker)
+
+    async def stop(self, patience: int = 30) -> None:
+        """End what runs, then let the last connection go: that stops merges and the engine."""
+        for _ in range(patience):
+            if self._idle.qsize() == self._size:
+                break
+            self._keep.query("KILL QUERY WHERE query NOT LIKE 'KILL QUERY%' ASYNC")
+            await asyncio.sleep(0.2)
+        else:
+            log.warning("statements did not end", extra={"busy": self._size - self._idle.qsize()})
+        self._keep.close()
+
+
+def _configure(folder: Path, memory_bytes: int) -> Path:
+    users_file, config = folder / "users.xml", folder / "config.xml"
+    users_file.write_text(users.ENGINE_USERS)
+    config.write_text(users.ENGINE_CONFIG.format(memory_bytes=memory_bytes, users_file=users_file))
+    return config

@@ -1,0 +1,132 @@
+"""What a statement is. Not a parser: a tokeniser that knows strings, comments, brackets and the words that matter."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from local.clickhouse import errors
+
+_TOKEN: Final = re.compile(
+    rb"""\s+ | --[^\n]* | \#[ !][^\n]* | /\*.*?\*/
+    | (?P<quoted> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*` | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
+    | (?P<word> [A-Za-z_]\w* ) | (?P<number> \d\w* ) | (?P<other> .)""",
+    re.DOTALL | re.VERBOSE,
+)
+_REST_OF_LINE: Final = re.compile(rb"[ \t\f]*\r?\n?")
+_SELECTS: Final = frozenset((b"SELECT", b"WITH", b"FROM"))
+_SHOWS: Final = frozenset((b"SHOW", b"DESCRIBE", b"DESC", b"EXPLAIN", b"EXISTS"))
+
+_REACHES_FILES: Final = frozenset(
+    (
+        *(b"FILE", b"FILECLUSTER", b"FILESYSTEM", b"INFILE", b"OUTFILE", b"EXECUTABLE"),
+        *(b"SQLITE", b"PYTHON", b"ARROWSTREAM", b"CATBOOSTEVALUATE"),
+    )
+)
+"""The engine runs as a local tool: these reach the host's files or this process without asking grants."""
+
+
+class Kind(Enum):
+    SELECT = auto()
+    """Its result may be streamed."""
+    SHOW = auto()
+    """Reads, but is answered whole."""
+    INSERT = auto()
+    """Data follow: in the statement behind `data_at`, and in the body."""
+    OTHER = auto()
+    """DDL, INSERT … SELECT, and whatever else changes something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`format` as the statement names it, or None. For INSERT: `head` without format and data."""
+
+    kind: Kind
+    format: str | None = None
+    head: bytes = b""
+    data_at: int | None = None
+
+    @property
+    def reads_only(self) -> bool:
+        return self.kind in (Kind.SELECT, Kind.SHOW)
+
+
+class _Token(NamedTuple):
+    word: bytes
+    """Upper case; `'` stands for literals and quoted names."""
+    match: "re.Match[bytes]"
+    depth: int
+
+
+def _tokens(sql: bytes) -> Iterator[_Token]:
+    depth = 0
+    for match in _TOKEN.finditer(sql):
+        if other := match.group("other"):
+            depth += (other in b"([{") - (other in b")]}")
+            yield _Token(other, match, depth)
+        elif word := match.group("word"):
+            yield _Token(word.upper(), match, depth)
+        elif match.group("quoted") or match.group("number"):
+            yield _Token(b"'", match, depth)
+
+
+def classify(sql: bytes) -> Statement:
+    """What kind of statement this is. Raises ClickHouseError for several statements and for files on the server."""
+    tokens = _tokens(sql)
+    first = next((t for t in tokens if t.word != b"("), None)
+    if first is None:
+        raise errors.syntax("empty query")
+    if first.word == b"INSERT":
+        return _insert(sql, tokens)
+    if first.word in (b"SET", b"USE"):
+        raise errors.unsupported("SET or USE: sessions are not kept; give settings and the database with each request")
+    if first.word == b"CREATE" and next((t.word for t in tokens), b"") == b"TEMPORARY":
+        raise errors.unsupported("CREATE TEMPORARY TABLE: sessions are not kept")
+    kind = Kind.SELECT if first.word in _SELECTS else Kind.SHOW if first.word in _SHOWS else Kind.OTHER
+    return Statement(kind, _format_at_the_end(tokens))
+
+
+def _insert(sql: bytes, tokens: Iterator[_Token]) -> Statement:
+    previous: _Token | None = None
+    for token in tokens:
+        if previous is not None and previous.word == b"FORMAT" and token.depth == 0 and token.match["word"]:
+            behind = _REST_OF_LINE.match(sql, token.match.end())
+            assert behind is not None
+            name, head = token.match.group().decode(), sql[: previous.match.start()]
+            return Statement(Kind.INSERT, name, head, behind.end())
+        if token.depth == 0 and token.word == b"VALUES":
+            return Statement(Kind.INSERT, "Values", sql[: token.match.start()], token.match.end())
+        if token.depth == 0 and token.word in (b"SELECT", b"WITH"):
+            return Statement(Kind.OTHER, _format_at_the_end(tokens))
+        if token.word == b"INFILE":
+            raise errors.unsupported("INSERT … FROM INFILE over HTTP")
+        previous = token
+    return Statement(Kind.INSERT, None, sql)
+
+
+def _format_at_the_end(tokens: Iterator[_Token]) -> str | None:
+    previous, found, ended = b"", None, False
+    for token in tokens:
+        if ended:
+            raise errors.syntax("several statements in one query are not allowed")
+        if token.word == b"OUTFILE" and previous == b"INTO":
+            raise errors.unsupported("INTO OUTFILE over HTTP")
+        if previous == b"FORMAT" and token.depth == 0 and token.match["word"]:
+            found = token.match.group().decode()
+        ended = token.word == b";" and token.depth == 0
+        previous = token.word
+    return found
+
+
+def check_reader(sql: bytes) -> None:
+    """Refuse what would let a reader out of the tables. Raises ClickHouseError (ACCESS_DENIED)."""
+    for token in _tokens(sql):
+        text = token.match.group()
+        if text[:1] in (b'"', b"`"):
+            # an escape in a quoted name could spell any word
+            forbidden = b"\\" in text or text[1:-1].upper() in _REACHES_FILES
+        else:
+            forbidden = token.match["word"] is not None and token.word in _REACHES_FILES
+        if forbidden:
+            raise errors.denied(f"{text.decode(errors='replace')} is not allowed for this user")
