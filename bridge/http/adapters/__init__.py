@@ -1,0 +1,1 @@
+"""Where bridge-http touches the world: aiohttp towards devices, Kafka for the registry."""

@@ -1,0 +1,197 @@
+"""One request after the other: who speaks, what is said, is there room; then into the batch, and wait for Kafka.
+
+Everything that can be refused is refused before the body is read, and the body is read only while there is room for it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from bridge.core.rows import Properties, flags
+from bridge.http import metrics
+from bridge.http.core import encodings, formats, stamps
+from bridge.http.core.credentials import Credentials
+from bridge.http.core.limits import DeviceLimits
+from bridge.http.core.route import Telemetry, resolve
+from bridge.http.errors import Refusal, broken, too_large, unavailable
+from bridge.http.settings import HttpSettings
+from bridge.writer import Writer
+from schemas.topics import telemetry_topic
+from schemas.vocabulary import Transport
+
+log = logging.getLogger(__name__)
+
+SINGLE: Final = ("Authorization", "Content-Type", "Content-Encoding", stamps.BOOT, stamps.SEQ, stamps.TS)
+"""Headers that may stand once: of two, somebody between us and the device may have read the other."""
+_FLAGS: Final = flags(Transport.HTTP)
+_JSON: Final = "application/json"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Endpoint:
+    """Answers requests. `pages` are the bodies of the documentation, by path, with their content types."""
+
+    def __init__(
+        self, settings: HttpSettings, writer: Writer, credentials: Credentials, pages: dict[str, tuple[bytes, str]]
+    ) -> None:
+        self._settings = settings
+        self._bounds = settings.bounds()
+        self._writer = writer
+        self._intake = writer.intake
+        self._credentials = credentials
+        self._pages = pages
+        self._limits = DeviceLimits(settings.device_requests, settings.device_requests_per_s, settings.device_burst_s)
+        self._reading_bytes = 0
+        self._loop = asyncio.get_running_loop()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to any request; nothing a client sends raises."""
+        begun_s = self._loop.time()
+        try:
+            response = await self._answer(request)
+        except Refusal as refusal:
+            response = _respond(refusal.status, refusal.body(), refusal.headers)
+        except Exception:
+            log.exception("request failed")
+            response = _respond(500, {"error": "this is our fault; the message was not taken, send it again"})
+        metrics.REQUESTS.labels(response.status).inc()
+        metrics.DURATION.observe(self._loop.time() - begun_s)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        asked = resolve(request.method, request.raw_path)
+        if not isinstance(asked, Telemetry):
+            body, content_type = self._pages[asked]
+            return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_SERVER)
+        _check_twins(request)
+        if not self._credentials.allow(asked.device, request.headers.get("Authorization")):
+            raise Refusal(401, "unknown device, or not its token", {"WWW-Authenticate": 'Bearer realm="millrace"'})
+        self._limits.enter(asked.device, self._loop.time())
+        try:
+            return await self._take(asked, request)
+        finally:
+            self._limits.leave(asked.device)
+
+    async def _take(self, asked: Telemetry, request: web.BaseRequest) -> web.Response:
+        form = formats.parse_type(request.headers.get("Content-Type", ""))
+        stamped = stamps.parse(request.headers)
+        count, acknowledged = await self._receive(asked, request, form, stamped)
+        try:
+            async with asyncio.timeout(self._settings.ack_timeout_s):
+                await acknowledged
+        except TimeoutError:
+            raise unavailable(
+                "Kafka has not acknowledged in time; send it again, with the same boot and seq it counts once"
+            ) from None
+        return _respond(202, {"messages": count})
+
+    async def _receive(
+        self, asked: Telemetry, request: web.BaseRequest, form: formats.Format, stamped: stamps.Stamps
+    ) -> "tuple[int, asyncio.Future[None]]":
+        """Number of messages, and a future that ends when Kafka holds them. The body lives no longer than this call."""
+        with self._reserved() as reserve:
+            body = await self._read(request, reserve)
+            encoding = request.headers.get("Content-Encoding", "")
+            body = encodings.decode(encoding, body, self._bounds.decoded_bytes)
+            payloads = form.split(body, self._bounds)
+            self._check_room(len(body))
+        return len(payloads), self._put(asked, payloads, stamps.properties(stamped, form.row_type, len(payloads)))
+
+    async def _read(self, request: web.BaseRequest, reserve: Any) -> bytes:
+        """The body as sent. Room for it is taken as it comes, so that who only announces much blocks nobody."""
+        limit = self._bounds.body_bytes
+        if (request.content_length or 0) > limit:
+            raise too_large(f"the body has {request.content_length} bytes; at most {limit}")
+        self._check_room(request.content_length or 0)
+        await _continue(request)
+        chunks: list[bytes] = []
+        total = 0
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while chunk := await request.content.readany():
+                    total += len(chunk)
+                    if total > limit:
+                        raise too_large(f"the body is longer than {limit} bytes")
+                    reserve(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise Refusal(408, "the body did not come in time", {"Connection": "close"}) from None
+        except (web.PayloadAccessError, web.RequestPayloadError, ConnectionError) as error:
+            raise broken(f"the body cannot be read: {error}") from None
+        metrics.BODY.inc(total)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _put(self, asked: Telemetry, payloads: list[bytes], properties: list[Properties]) -> "asyncio.Future[None]":
+        topic = telemetry_topic(asked.device, asked.channel).encode()
+        extend, device = self._intake.route(topic)
+        now_ms = time.time_ns() // 1_000_000
+        for payload, found in zip(payloads, properties, strict=True):
+            extend((device, topic, payload, found, _FLAGS, now_ms))
+        acknowledged = self._loop.create_future()
+        self._intake.open.done.append(partial(_end, acknowledged))
+        self._writer.added(len(payloads), sum(map(len, payloads)))
+        return acknowledged
+
+    def _check_room(self, more_bytes: int) -> None:
+        """Raises Refusal 503 when what is held, read and announced would exceed the budget, or Kafka is silent."""
+        intake = self._intake
+        if intake.paused or intake.held_bytes + self._reading_bytes + more_bytes > intake.limits.budget_bytes:
+            raise unavailable("too much waits for Kafka; send it again later")
+        if intake.closed and self._loop.time() - intake.closed[0].closed_at_s > self._settings.stall_s:
+            raise unavailable("Kafka does not answer; send it again later")
+
+    @contextmanager
+    def _reserved(self) -> Iterator[Any]:
+        """Yields a function that takes so many bytes of the budget; all are given back at the end."""
+        taken = 0
+
+        def reserve(size_bytes: int) -> None:
+            nonlocal taken
+            self._check_room(size_bytes)
+            taken += size_bytes
+            self._reading_bytes += size_bytes
+            metrics.READING.set(self._reading_bytes)
+
+        try:
+            yield reserve
+        finally:
+            self._reading_bytes -= taken
+            metrics.READING.set(self._reading_bytes)
+
+
+_SERVER: Final = {"Server": "millrace"}
+
+
+def _respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status, body=orjson.dumps(body), content_type=_JSON, headers=_SERVER | headers if headers else _SERVER
+    )
+
+
+def _check_twins(request: web.BaseRequest) -> None:
+    for name in SINGLE:
+        if len(request.headers.getall(name, ())) > 1:
+            raise broken(f"header {name} stands twice")
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Tell a client that asked first (Expect: 100-continue) that its body is wanted."""
+    expect = request.headers.get("Expect")
+    if expect is None:
+        return
+    if expect.lower() != "100-continue":
+        raise Refusal(417, "only Expect: 100-continue is known")
+    await request.writer.write(_CONTINUE)
+    request.writer.output_size = 0
+
+
+def _end(acknowledged: "asyncio.Future[None]") -> None:
+    if not acknowledged.done():
+        acknowledged.set_result(None)
