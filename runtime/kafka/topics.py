@@ -18,6 +18,8 @@ from schemas import topics as names
 from schemas.control import TopicFacts, topic_key
 
 _TIMEOUT_S = 15.0
+_LEADERLESS = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
+"""Errors of a topic just made. librdkafka does not call them retriable here."""
 DAY_MS = 86_400_000
 
 
@@ -122,7 +124,7 @@ def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
             low, high = consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
             return low, high
         except KafkaException as error:  # a topic just made has no leader yet
-            if time.monotonic() > deadline or not error.args[0].retriable():
+            if time.monotonic() > deadline or error.args[0].name() not in _LEADERLESS:
                 raise RetryableError(f"cannot read platform.control: {error.args[0].str()}") from error
             time.sleep(0.1)
 
