@@ -1,27 +1,32 @@
 """The decoder: properties, batch path, slow path, agreement; in this order, and always the same answer."""
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from streams.access.decode import fast, properties, slow
-from streams.access.decode.columns import Bool, Decoded, Int32, Int64
+from streams.access.decode.columns import Bool, Decoded, Int32, Int64, first_seen
 from streams.access.decode.formats import JSON, Decode, format_of
+from streams.access.decode.message import NO_TIME
 from streams.access.decode.names import Names
-from streams.access.decode.part import NO_TIME, Part, empty, merge
+from streams.access.decode.part import Part, empty, merge
 from streams.access.decode.spans import lying, milliseconds
 from streams.access.decode.templates import Templates
 
 log = logging.getLogger(__name__)
 
+FEW: Final = 64
+"""Fewer messages are sooner decoded one by one: the batch path costs as much for one as for a hundred."""
+
 
 class Decoder:
     """Payloads to columns; see the package. Learns shapes of payloads, within bounds. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, few: int = FEW) -> None:
+        self._few = few
         self._names = Names()
         self._templates = Templates(self._names)
 
@@ -58,6 +63,8 @@ class Decoder:
 
     def _fast(self, rows: "_Rows") -> tuple[Part, bool]:
         """(what the batch path can answer, whether it failed). A failure loses nothing: all rows stay open."""
+        if np.count_nonzero(rows.open) < self._few:
+            return empty(), False
         try:
             found = fast.answer(rows.batch.column("payload"), rows.open & rows.is_json, self._templates)
         except Exception as error:
@@ -70,9 +77,10 @@ class Decoder:
 
     def _slow(self, rows: "_Rows") -> Part:
         offsets, body = lying(rows.batch.column("payload"))
+        ends, whole = (offsets - offsets[0]).tolist(), body[offsets[0] : offsets[-1]].tobytes()
         received = milliseconds(rows.batch.column("received_at"))
         todo = (
-            (row, rows.formats[row] if rows.formats else JSON, body[offsets[row] : offsets[row + 1]].tobytes(), int(at))
+            (row, rows.formats[row] if rows.formats else JSON, whole[ends[row] : ends[row + 1]], at)
             for row, at in zip(np.flatnonzero(rows.open).tolist(), received[rows.open].tolist(), strict=True)
         )
         return slow.rows(todo, self._names, rows.boot, rows.seq, rows.dead)
@@ -121,12 +129,13 @@ def _without(found: Part, dead: dict[int, str], rows: int) -> Part:
 
 
 def _children(found: Part, batch: pa.RecordBatch) -> tuple[Int32 | None, list[str]]:
-    """Codes of children and their ids; a device that names itself is no child."""
+    """Codes of children, in the order in which they are met, and their ids; a device that names itself is no child."""
     if found.child is None:
         return None, []
-    publisher = batch.column("device").take(pa.array(found.row))
-    own = pc.fill_null(pc.equal(found.child, publisher), False)
-    encoded = pc.if_else(own, pa.scalar(None, pa.string()), found.child).dictionary_encode()
-    if encoded.null_count == len(encoded):
+    publisher = pc.index_in(batch.column("device"), pa.array(found.children)).fill_null(-1).to_numpy()
+    child = np.where(found.child == publisher[found.row], np.int32(-1), found.child)
+    given = child >= 0
+    if not given.any():
         return None, []
-    return encoded.indices.fill_null(-1).to_numpy(), encoded.dictionary.to_pylist()
+    child[given], order = first_seen(child[given])
+    return child, [found.children[code] for code in order.tolist()]

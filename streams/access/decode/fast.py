@@ -4,6 +4,7 @@ Property, tested: fast(batch) == map(law, batch), bit for bit. Rows that it does
 slow way, which alone gives reasons.
 """
 
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -13,13 +14,11 @@ from streams.access.decode import templates as columns_of
 from streams.access.decode import tokens as reader
 from streams.access.decode.columns import Bool, Bytes, Float64, Int32, Int64
 from streams.access.decode.limits import MAX_WHOLE, Invalid, is_child, iso
-from streams.access.decode.part import NO_TIME, Part, empty
-from streams.access.decode.spans import lying, strings
+from streams.access.decode.message import NO_TIME
+from streams.access.decode.part import Part, empty
+from streams.access.decode.spans import Strings, lying
 from streams.access.decode.templates import Templates
-from streams.access.decode.tokens import Tokens, Unfit
-
-_TRIES: Final = 6
-"""Rows may be unfit for so many reasons at once; after that all go the slow way."""
+from streams.access.decode.tokens import Tokens
 
 
 class Answer(NamedTuple):
@@ -37,35 +36,31 @@ _NOTHING: Final = Answer(empty(), *(np.zeros(0, np.int64) for _ in range(3)))
 def answer(payloads: Any, open_rows: Bool, templates: Templates) -> Answer:
     """What can be said of the payloads (BinaryArray) in `open_rows` at once."""
     offsets, body = lying(payloads)
-    fit = open_rows & (offsets[1:] > offsets[:-1])
-    for _ in range(_TRIES):
-        rows = np.flatnonzero(fit)
-        if not len(rows):
-            return _NOTHING
-        text, at = _gather(payloads, offsets, body, rows)
-        try:
-            return _apply(rows, text, reader.tokens(text, at), templates)
-        except Unfit as unfit:
-            fit[rows[unfit.rows]] = False
-    return _NOTHING
-
-
-def _gather(payloads: Any, offsets: Int64, body: Bytes, rows: Int64) -> tuple[Bytes, Int64]:
-    """The bytes of these rows one after the other, and their offsets from 0."""
-    if len(rows) < len(offsets) - 1:
+    rows = np.flatnonzero(open_rows & reader.readable(body, offsets))
+    if not len(rows):
+        return _NOTHING
+    if len(rows) < len(payloads):
         offsets, body = lying(payloads.take(pa.array(rows)))
-    return body[offsets[0] : offsets[-1]], offsets - offsets[0]
+    body = body[offsets[0] : offsets[-1]]
+    found = reader.tokens(body, offsets - offsets[0])
+    template = np.where(found.fit, _templates(found, templates), -1)
+    known = np.flatnonzero(template >= 0)
+    return (
+        _apply(rows, known, body, found, templates.heads[template[known]], templates.rows) if len(known) else _NOTHING
+    )
 
 
-def _apply(rows: Int64, body: Bytes, found: Tokens, templates: Templates) -> Answer:
+def _templates(found: Tokens, templates: Templates) -> Int32:
+    """The template of each text."""
     encoded = found.skeletons.dictionary_encode()
     codes = encoded.indices.to_numpy()
     counts = np.bincount(codes, minlength=len(encoded.dictionary)).tolist()
-    template = templates.lookup(encoded.dictionary.to_pylist(), counts)[codes]
-    known = np.flatnonzero(template >= 0)
-    if not len(known):
-        return _NOTHING
-    heads = templates.heads.take(template[known], axis=0)
+    known: Int32 = templates.lookup(encoded.dictionary.to_pylist(), counts)[codes]
+    return known
+
+
+def _apply(rows: Int64, known: Int64, body: Bytes, found: Tokens, heads: Int32, table: Int32) -> Answer:
+    """Readings of the texts in `known`, whose templates' heads are given; rows[i] is the row of text i."""
     holes, texts = found.hole[known], found.string[known]
     if (found.hole[known + 1] - holes != heads[:, columns_of.HOLES]).any():
         raise AssertionError("holes of a template")
@@ -74,19 +69,14 @@ def _apply(rows: Int64, body: Bytes, found: Tokens, templates: Templates) -> Ans
     padded = np.append(found.numbers, np.nan)  # index -1: absent
     boot, boot_right = _whole(padded, heads[:, columns_of.BOOT], holes)
     seq, seq_right = _whole(padded, heads[:, columns_of.SEQ], holes)
+    part, wrong = _readings(body, found, table, heads, holes, texts, padded)
     right = boot_right & seq_right
-    part, wrong = _readings(body, found, templates.rows, heads, holes, texts, padded)
     right[wrong] = False
+    at = rows[known]
     if not right.all():
         part = part.keep(right[part.row])
         boot, seq = boot[right], seq[right]
-    local = rows[known].astype(np.int32)
-    done = rows[known[right]]
-    return Answer(_at_rows(part, local), done, boot, seq)
-
-
-def _at_rows(part: Part, rows: Int32) -> Part:
-    return Part(rows[part.row], part.index, part.metric, part.time_ms, part.value, part.text, part.child)
+    return Answer(part.at(at.astype(np.int32)), at[right], boot, seq)
 
 
 def _whole(padded: Float64, hole: Int32, first: Any) -> tuple[Int64, Bool]:
@@ -111,19 +101,17 @@ def _readings(
     first_hole, first_text = holes[place], texts[place]
     value = _values(padded, entry, first_hole)
     time_ms, wrong = _times(padded, entry[columns_of.TIME], first_hole)
-    wrongs = [place[wrong]]
-    text = child = None
-    if len(found.starts):
-        lies = strings(body, found.starts, found.ends)
-        text = _texts(lies, entry[columns_of.TEXT], first_text)
-        child = _texts(lies, entry[columns_of.CHILD], first_text)
-        if text is not None:
-            value[entry[columns_of.TEXT] >= 0] = np.nan
-        if child is not None:
-            wrongs.append(place[_no_ids(child)])
-        wrongs.append(place[_text_times(lies, entry[columns_of.TIME_TEXT], first_text, time_ms)])
-    part = Part(place, index, entry[columns_of.METRIC], time_ms, value, text, child)
-    return part, np.concatenate(wrongs)
+    part = Part(place, index, entry[columns_of.METRIC], time_ms, value)
+    if not len(found.starts):
+        return part, place[wrong]
+    strings = Strings(body, found.starts, found.ends)
+    text = _texts(strings, entry[columns_of.TEXT], first_text)
+    if text is not None:
+        value[entry[columns_of.TEXT] >= 0] = np.nan
+    child, children, no_ids = _children(strings, entry[columns_of.CHILD], first_text)
+    no_times = _text_times(strings, entry[columns_of.TIME_TEXT], first_text, time_ms)
+    wrongs = np.concatenate([wrong, no_ids, no_times])
+    return replace(part, text=text, child=child, children=children), place[wrongs]
 
 
 def _values(padded: Float64, entry: Int32, first: Any) -> Float64:
@@ -146,30 +134,34 @@ def _times(padded: Float64, hole: Int32, first: Any) -> tuple[Int64, Any]:
     return np.where(given, number.astype(np.int64), NO_TIME), np.flatnonzero(wrong)
 
 
-def _texts(lies: Any, string: Int32, first: Any) -> Any:
+def _texts(strings: Strings, string: Int32, first: Any) -> Any:
     """The strings that readings name, as a StringArray; None when no reading names one."""
     given = string >= 0
     if not given.any():
         return None
-    return lies.take(pa.array(np.where(given, string + first, 0), mask=~given))
+    return strings.take(np.where(given, string + first, 0), ~given)
 
 
-def _no_ids(child: Any) -> Any:
-    """Readings whose child is no device id."""
-    encoded = child.dictionary_encode()
-    right = [bool(is_child(name)) for name in encoded.dictionary.to_pylist()]
-    if all(right):
-        return np.zeros(0, np.int64)
-    return np.flatnonzero(~np.array([*right, True])[encoded.indices.fill_null(len(right)).to_numpy()])
+def _children(strings: Strings, string: Int32, first: Any) -> tuple[Int32 | None, tuple[str, ...], Int64]:
+    """(codes, ids, readings whose child is no device id)."""
+    given = np.flatnonzero(string >= 0)
+    if not len(given):
+        return None, (), given
+    encoded = strings.take((string + first)[given]).dictionary_encode()
+    children = tuple(encoded.dictionary.to_pylist())
+    codes = np.full(len(string), -1, np.int32)
+    codes[given] = encoded.indices.to_numpy()
+    wrong = np.array([not is_child(name) for name in children] + [False])
+    return codes, children, np.flatnonzero(wrong[codes])
 
 
-def _text_times(lies: Any, string: Int32, first: Any, time_ms: Int64) -> Any:
+def _text_times(strings: Strings, string: Int32, first: Any, time_ms: Int64) -> Any:
     """Fill in times given as ISO 8601; readings where the text is none. Readings of an object share theirs."""
     given = np.flatnonzero(string >= 0)
     if not len(given):
         return given
     which, back = np.unique((string + first)[given], return_inverse=True)
-    parsed = np.array([_iso(text) for text in lies.take(pa.array(which)).to_pylist()], np.int64)
+    parsed = np.array([_iso(text) for text in strings.take(which).to_pylist()], np.int64)
     time_ms[given] = parsed[back]
     return given[parsed[back] == NO_TIME]
 

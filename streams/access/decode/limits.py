@@ -5,6 +5,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from streams.access.decode.message import NO_TIME
+
 MAX_DEPTH: Final = 4
 """Levels of nested objects: the dots in a metric are at most one fewer."""
 MAX_OBJECT_READINGS: Final = 64
@@ -54,10 +56,11 @@ def whole_text(text: str, rule: str) -> int:
     raise Invalid(rule, f"property {shown(text)} is no whole number from 0 below 2^53")
 
 
-def moment(value: object) -> int | None:
-    """Milliseconds since 1970 of a payload's time: a whole number of them, or ISO 8601 (UTC unless it says)."""
+def moment(value: object) -> int:
+    """Milliseconds since 1970 of a payload's time: a whole number of them, or ISO 8601 (UTC unless it says); NO_TIME
+    for None."""
     if value is None:
-        return None
+        return NO_TIME
     if type(value) is str:
         return iso(value)
     if type(value) in (int, float) and abs(value) < MAX_WHOLE and value == int(value):  # type: ignore[arg-type,call-overload]

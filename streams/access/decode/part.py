@@ -1,7 +1,7 @@
 """Readings as columns, on their way to the answer: the batch path and the slow path each give one."""
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +9,11 @@ import pyarrow as pa
 
 from streams.access.decode.columns import Bool, Float64, Int32, Int64
 
-NO_TIME: Final = -(1 << 63)
-"""In `time_ms` until the message's own time is filled in."""
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Readings in order of (row, index). `text` and `child` are StringArrays or None when there are none."""
+    """Readings in order of (row, index). `time_ms` may be NO_TIME; `text` is a StringArray or None when there is none;
+    `child` are codes into `children`, -1 for none, or None when there is none at all."""
 
     row: Int32
     index: Int32
@@ -23,19 +21,24 @@ class Part:
     time_ms: Int64
     value: Float64
     text: Any | None = None
-    child: Any | None = None
+    child: Int32 | None = None
+    children: tuple[str, ...] = ()
 
     def keep(self, mask: Bool) -> "Part":
-        chosen = pa.array(mask)
         return Part(
             self.row[mask],
             self.index[mask],
             self.metric[mask],
             self.time_ms[mask],
             self.value[mask],
-            None if self.text is None else self.text.filter(chosen),
-            None if self.child is None else self.child.filter(chosen),
+            None if self.text is None else self.text.filter(pa.array(mask)),
+            None if self.child is None else self.child[mask],
+            self.children,
         )
+
+    def at(self, rows: Int32) -> "Part":
+        """The same readings, their row i being rows[i]."""
+        return replace(self, row=rows[self.row])
 
 
 def empty() -> Part:
@@ -49,22 +52,31 @@ def merge(one: Part, other: Part) -> Part:
         return one if len(one.row) else other
     row = np.concatenate([one.row, other.row])
     order = np.argsort(row, kind="stable")
+    children = {name: code for code, name in enumerate(dict.fromkeys((*one.children, *other.children)))}
+    child = None
+    if one.child is not None or other.child is not None:
+        child = np.concatenate([_codes(one, children), _codes(other, children)])[order]
     return Part(
         row[order],
         np.concatenate([one.index, other.index])[order],
         np.concatenate([one.metric, other.metric])[order],
         np.concatenate([one.time_ms, other.time_ms])[order],
         np.concatenate([one.value, other.value])[order],
-        _strings(one.text, len(one.row), other.text, len(other.row), order),
-        _strings(one.child, len(one.row), other.child, len(other.row), order),
+        _texts(one, other, order),
+        child,
+        tuple(children),
     )
 
 
-def _strings(one: Any, ones: int, other: Any, others: int, order: npt.NDArray[np.intp]) -> Any:
-    if one is None and other is None:
+def _codes(part: Part, children: dict[str, int]) -> Int32:
+    if part.child is None:
+        return np.full(len(part.row), -1, np.int32)
+    codes: Int32 = np.array([children[name] for name in part.children] + [-1], np.int32)
+    return codes[part.child]
+
+
+def _texts(one: Part, other: Part, order: npt.NDArray[np.intp]) -> Any:
+    if one.text is None and other.text is None:
         return None
-    both = [
-        pa.nulls(ones, pa.string()) if one is None else one,
-        pa.nulls(others, pa.string()) if other is None else other,
-    ]
+    both = [pa.nulls(len(p.row), pa.string()) if p.text is None else p.text for p in (one, other)]
     return pa.concat_arrays(both).take(pa.array(order))

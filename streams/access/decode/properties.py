@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from streams.access.decode.columns import Bool, Int64
 from streams.access.decode.limits import Invalid, moment_text, whole_text
-from streams.access.decode.part import NO_TIME
+from streams.access.decode.message import NO_TIME
 from streams.access.decode.spans import lying
 
 _SURE_DIGITS: Final = 15

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.access.decode.columns import Bytes, Int64
+from streams.access.decode.columns import Bool, Bytes, Int64
 
 Positions = npt.NDArray[np.intp] | Int64
 
@@ -24,16 +24,23 @@ def binary(offsets: Int64, body: Bytes) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
 
 
+class Strings:
+    """The strings body[starts[i]:ends[i]]; spans ascend, do not overlap and hold ASCII."""
+
+    def __init__(self, body: Bytes, starts: Positions, ends: Positions) -> None:
+        offsets = np.empty(2 * len(starts), np.int32)
+        offsets[0::2], offsets[1::2] = starts, ends
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body)]
+        self._all = pa.Array.from_buffers(pa.string(), 2 * len(starts) - 1, buffers)  # and what lies between, in turn
+
+    def take(self, which: Positions, absent: Bool | None = None) -> Any:
+        """These strings, in this order, as a StringArray; null where `absent`. There is at least one string."""
+        return self._all.take(pa.array(2 * which, mask=absent))
+
+
 def strings(body: Bytes, starts: Positions, ends: Positions) -> Any:
-    """The StringArray of bytes[starts[i]:ends[i]]; spans ascend, do not overlap and hold ASCII."""
-    offsets = np.empty(2 * len(starts), np.int32)
-    offsets[0::2], offsets[1::2] = starts, ends
-    if not len(starts):
-        return pa.array([], pa.string())
-    every = pa.Array.from_buffers(
-        pa.string(), 2 * len(starts) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(body)]
-    )  # the spans and what lies between them, in turn
-    return every.take(pa.array(np.arange(0, 2 * len(starts), 2)))
+    """The StringArray of body[starts[i]:ends[i]]; see Strings."""
+    return Strings(body, starts, ends).take(np.arange(len(starts))) if len(starts) else pa.array([], pa.string())
 
 
 def milliseconds(column: Any) -> Int64:

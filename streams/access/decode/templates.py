@@ -75,33 +75,29 @@ class Templates:
 
     def lookup(self, skeletons: list[bytes], counts: list[int]) -> Int32:
         """The template of each skeleton, -1 where there is none. `counts`: how often each is in the batch."""
-        learned = 0
-        found = np.full(len(skeletons), -1, np.int32)
-        for i, skeleton in enumerate(skeletons):
-            known = self._ids.get(skeleton)
-            if known is None and learned < MAX_LEARNED_A_BATCH and self._is_worth(skeleton, counts[i]):
-                learned += 1
-                known = self._ids[skeleton] = self._learn(skeleton)
-            found[i] = -1 if known is None else known
-        return found
+        found = list(map(self._ids.get, skeletons))
+        if None in found:
+            worth = [i for i, known in enumerate(found) if known is None and self._is_worth(skeletons[i], counts[i])]
+            for i in worth[:MAX_LEARNED_A_BATCH]:
+                found[i] = self._ids[skeletons[i]] = self._learn(skeletons[i])
+        return np.array([-1 if known is None else known for known in found], np.int32)
 
     def _is_worth(self, skeleton: bytes, count: int) -> bool:
         """Whether it was seen before. By hash: taking another for it only means learning early."""
-        if len(skeleton) > _MAX_SKELETON_BYTES:
-            return False
+        seen = self._seen
         mark = hash(skeleton)
-        if count > 1 or mark in self._seen:
-            return True
-        if len(self._seen) >= MAX_TEMPLATES:
-            self._seen.clear()
-        self._seen.add(mark)
+        if count > 1 or mark in seen:
+            return len(skeleton) <= _MAX_SKELETON_BYTES
+        if len(seen) >= MAX_TEMPLATES:
+            seen.clear()
+        seen.add(mark)
         return False
 
     def _learn(self, skeleton: bytes) -> int:
         try:
             text, holes, strings = marked(skeleton.decode("ascii"))
             message = plain_json.flatten(orjson.loads(text), _time, _child)
-        except (Invalid, orjson.JSONDecodeError):
+        except (Invalid, ValueError, IndexError):  # ValueError: of orjson, or no ASCII
             return -1
         first = self._rows.size
         self._rows.add([self._row(reading) for reading in message.readings])
@@ -109,16 +105,15 @@ class Templates:
         return self._heads.add([head])
 
     def _row(self, reading: Reading) -> list[int]:
-        time = -1 if reading.time_ms is None else reading.time_ms
-        marked_value = reading.value >= _MARK
+        metric, value, text, time, child = reading
         return [
-            self._names.learn(reading.metric),
+            self._names.learn(metric),
             time - _MARK if 0 <= time < _TEXT_TIME else -1,
             time - _TEXT_TIME if time >= _TEXT_TIME else -1,
-            int(reading.value) - _MARK if marked_value else -1,
-            -1 if reading.text is None else _string(reading.text),
-            -1 if reading.child is None else _string(reading.child),
-            int(reading.value == 1.0),
+            int(value) - _MARK if value >= _MARK else -1,
+            -1 if text is None else _string(text),
+            -1 if child is None else _string(child),
+            int(value == 1.0),
         ]
 
 
@@ -151,7 +146,7 @@ def _string(text: str) -> int:
     return int(text.removeprefix(_SIGN))
 
 
-def _time(value: object) -> int | None:
+def _time(value: object) -> int:
     """As limits.moment, for markers: a text is ISO 8601 until the batch path finds that it is not."""
     return _TEXT_TIME + _string(value) if isinstance(value, str) else moment(value)
 

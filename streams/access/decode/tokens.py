@@ -4,40 +4,31 @@ Outside strings every run of `[0-9.-]` is a number and becomes the hole `0`; of 
 quotes stay. What is left is the skeleton: `{"a":21.5,"on":"yes"}` is `{"a":0,"on":""}`. A fleet has few distinct ones.
 All numbers of the batch are then parsed as one JSON array, made of `[0-9.,-]` only, so no payload can break out of it.
 
-Nothing here says that a text is JSON: that is settled a skeleton at a time, by the law (templates.py). Texts that do
-not lend themselves to this (escapes, other than printable ASCII, numbers of more than 17 characters) are named in
-`Unfit`; the caller leaves them out and comes again.
+Nothing here says that a text is JSON: that is settled a skeleton at a time, by the law (templates.py).
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import simdjson
 
 from streams.access.decode.columns import Bool, Bytes, Float64, Int64
+from streams.access.decode.limits import MAX_NUMBER
 from streams.access.decode.spans import Positions, binary
 
 _QUOTE, _COMMA, _COLON, _ZERO, _BACKSLASH = b'",:0\\'
 _OPENING, _CLOSING = b"{[", b"}]"
-_MAX_NUMBER_CHARS = 17
-"""Longer ones may be beyond 2^63, and few senders write them."""
+_MAX_NUMBER_CHARS = 24
+"""What printing a double takes; parsers may differ about longer ones."""
 _CHUNK = 64
 _parser: Any = simdjson.Parser()
 
 
-class Unfit(Exception):
-    """Rows that must leave the batch before it can be read this way: a mask of its rows."""
-
-    def __init__(self, rows: Bool) -> None:
-        super().__init__("rows unfit for the batch path")
-        self.rows = rows
-
-
 class Tokens(NamedTuple):
     """Of n texts: `skeletons` (BinaryArray), `numbers` of all holes, and the value strings at body[starts:ends].
-    Row i has the holes hole[i]:hole[i + 1] and the strings string[i]:string[i + 1]."""
+    Row i has the holes hole[i]:hole[i + 1] and the strings string[i]:string[i + 1]. `fit`: rows to be believed."""
 
+    fit: Bool
     skeletons: Any
     numbers: Float64
     hole: Positions
@@ -46,103 +37,112 @@ class Tokens(NamedTuple):
     string: Positions
 
 
+def readable(body: Bytes, offsets: Int64) -> Bool:
+    """Rows body[offsets[i]:offsets[i + 1]] with brackets at both ends and quotes in pairs: others would disturb their
+    neighbours."""
+    filled = offsets[1:] > offsets[:-1]
+    if not filled.any():
+        return filled
+    first, last = body[np.minimum(offsets[:-1], offsets[-1] - 1)], body[offsets[1:] - 1]
+    bracketed = ((first == _OPENING[0]) | (first == _OPENING[1])) & ((last == _CLOSING[0]) | (last == _CLOSING[1]))
+    quotes = np.flatnonzero(body[offsets[0] : offsets[-1]] == _QUOTE)
+    at = np.searchsorted(quotes, offsets - offsets[0])
+    mask: Bool = filled & bracketed & ((at[1:] - at[:-1]) & 1 == 0)
+    return mask
+
+
 def tokens(body: Bytes, offsets: Int64) -> Tokens:
-    """Text i is body[offsets[i]:offsets[i + 1]]; none is empty, the first begins at 0. Raises Unfit."""
+    """Texts body[offsets[i]:offsets[i + 1]], all readable; the first begins at 0."""
     quotes = np.flatnonzero(body == _QUOTE)
-    _check(body, offsets, quotes)
     opened, closed = quotes[0::2] + 1, quotes[1::2]
-    colon = body[opened] == _COLON  # a string that begins with a colon would look like the colon after a key
-    if colon.any():
-        raise Unfit(_rows(offsets, opened[colon]))
+    fit = _plain(body, offsets)
     inside, starts, ends = _numbers(body, quotes)
-    sizes = ends - starts
-    if len(sizes) and sizes.max() > _MAX_NUMBER_CHARS:
-        raise Unfit(_rows(offsets, starts[sizes > _MAX_NUMBER_CHARS]))
     hole = np.searchsorted(starts, offsets)
-    numbers = _parse(body, offsets, inside, starts, ends)
+    numbers = _parse(body, offsets, inside, starts, ends, fit)
     is_value = body[closed + 1] != _COLON
     opened, closed = opened[is_value], closed[is_value]
     string = np.searchsorted(opened, offsets)
-    skeleton_offsets = offsets - _sums(sizes - 1)[hole]
+    skeleton_offsets = offsets - _sums(ends - starts - 1)[hole]
     inside[starts] = False  # the first character of a number stays, as the hole
     if len(opened):
         _mark(inside, opened, closed)
         skeleton_offsets -= _sums(closed - opened)[string]
     holed = body.copy()
     holed[starts] = _ZERO
-    return Tokens(binary(skeleton_offsets, holed[~inside]), numbers, hole, opened, closed, string)
+    return Tokens(fit, binary(skeleton_offsets, holed[~inside]), numbers, hole, opened, closed, string)
 
 
-def _check(body: Bytes, offsets: Int64, quotes: Positions) -> None:
-    """Brackets at both ends, quotes in pairs, printable ASCII without backslashes."""
-    first, last = body[offsets[:-1]], body[offsets[1:] - 1]
-    unfit = ((first != _OPENING[0]) & (first != _OPENING[1])) | ((last != _CLOSING[0]) & (last != _CLOSING[1]))
+def _plain(body: Bytes, offsets: Int64) -> Bool:
+    """Rows of printable ASCII without backslashes: what strings are then need not be asked."""
     odd = ((body - 32) > 94) | (body == _BACKSLASH)
     if odd.any():
-        unfit |= _rows(offsets, np.flatnonzero(odd))
-    at = np.searchsorted(quotes, offsets)
-    unfit |= ((at[1:] - at[:-1]) & 1).astype(bool)
-    if unfit.any():
-        raise Unfit(unfit)
+        return ~_rows(offsets, np.flatnonzero(odd))
+    return np.ones(len(offsets) - 1, bool)
 
 
 def _numbers(body: Bytes, quotes: Positions) -> tuple[Bool, Positions, Positions]:
     """(mask of characters of numbers, their starts, their ends): runs of [0-9.-] outside strings."""
     from_minus = body - 45
     inside = (from_minus <= 12) & (from_minus != 2)  # "-" to "9" without "/"
-    edges = (
-        np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    )  # texts begin and end with brackets: starts and ends alternate
+    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1  # brackets around texts: starts and ends alternate
     starts, ends = edges[0::2], edges[1::2]
     sure = (body[starts - 1] == _COLON) & (body[starts - 2] == _QUOTE)  # after a key: outside strings
+    if (body[quotes[0::2] + 1] == _COLON).any():
+        sure[:] = False  # unless a string begins with a colon
     if sure.all():
         return inside, starts, ends
     asked = np.flatnonzero(~sure)
     within = asked[(np.searchsorted(quotes, starts[asked]) & 1).astype(bool)]
     if len(within):
-        sizes = ends[within] - starts[within]
-        firsts = np.repeat(starts[within] - np.cumsum(sizes) + sizes, sizes)
-        inside[firsts + np.arange(len(firsts))] = False
+        inside[_positions(starts[within], ends[within])] = False
         outside = np.ones(len(starts), bool)
         outside[within] = False
         starts, ends = starts[outside], ends[outside]
     return inside, starts, ends
 
 
-def _parse(body: Bytes, offsets: Int64, inside: Bool, starts: Positions, ends: Positions) -> Float64:
-    """All numbers, -0.0 as 0.0. Raises Unfit for rows with one that is not by JSON's grammar."""
+def _parse(body: Bytes, offsets: Int64, inside: Bool, starts: Positions, ends: Positions, fit: Bool) -> Float64:
+    """All numbers, -0.0 as 0.0. Rows where one is not JSON's, too long or beyond 2^63 become unfit."""
     if not len(starts):
         return np.zeros(0)
     with_comma = inside.copy()
     with_comma[ends] = True
     source = body.copy()
     source[ends] = _COMMA
-    joined = b"[" + source[with_comma].tobytes()[:-1] + b"]"
-    try:
-        found: Float64 = np.frombuffer(_parser.parse(joined).as_buffer(of_type="d"), np.float64) + 0.0
-    except (ValueError, RuntimeError):
-        raise Unfit(_rows(offsets, starts[_malformed(joined[1:-1].split(b","))])) from None
+    joined = source[with_comma].tobytes()[:-1]
+    found = _doubles(joined)
+    if found is None:
+        found, malformed = _one_by_one(joined.split(b","))
+        fit[_rows(offsets, starts[malformed])] = False
     if len(found) != len(starts):
         raise AssertionError(f"{len(starts)} numbers were parsed as {len(found)}")
+    doubtful = (ends - starts > _MAX_NUMBER_CHARS) | (np.abs(found) >= MAX_NUMBER)
+    if doubtful.any():
+        fit[_rows(offsets, starts[doubtful])] = False
     return found
 
 
-def _malformed(texts: list[bytes]) -> list[int]:
-    """Which of them are no JSON numbers. In chunks, as most are."""
-    found = []
+def _doubles(joined: bytes) -> Float64 | None:
+    """Numbers with commas between them; None when the parser refuses one."""
+    try:
+        found: Float64 = np.frombuffer(_parser.parse(b"[" + joined + b"]").as_buffer(of_type="d"), np.float64) + 0.0
+    except (ValueError, RuntimeError):
+        return None
+    return found
+
+
+def _one_by_one(texts: list[bytes]) -> tuple[Float64, list[int]]:
+    """(numbers, 0.0 for those that the parser refuses; which those are). In chunks, as few are."""
+    parts, refused = [], []
     for start in range(0, len(texts), _CHUNK):
         chunk = texts[start : start + _CHUNK]
-        if not _is_json(b"[" + b",".join(chunk) + b"]"):
-            found += [start + i for i, text in enumerate(chunk) if not _is_json(text)]
-    return found
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
+        found = _doubles(b",".join(chunk))
+        if found is None:
+            single = [_doubles(text) for text in chunk]
+            refused += [start + i for i, one in enumerate(single) if one is None]
+            found = np.concatenate([np.zeros(1) if one is None else one for one in single])
+        parts.append(found)
+    return np.concatenate(parts), refused
 
 
 def _rows(offsets: Int64, positions: Positions) -> Bool:
@@ -159,8 +159,13 @@ def _sums(sizes: Positions) -> Int64:
     return out
 
 
-def _mark(mask: Bool, starts: Positions, ends: Positions) -> None:
-    """Set mask[starts[i]:ends[i]] for all i; spans do not overlap."""
+def _positions(starts: Positions, ends: Positions) -> Int64:
+    """All positions of the spans starts[i]:ends[i]."""
     sizes = ends - starts
-    firsts = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
-    mask[firsts + np.arange(len(firsts))] = True
+    firsts: Int64 = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    return firsts + np.arange(len(firsts))
+
+
+def _mark(mask: Bool, starts: Positions, ends: Positions) -> None:
+    """Set mask[starts[i]:ends[i]] for all i; spans do not overlap and may be empty."""
+    mask[_positions(starts, ends)] = True

@@ -11,6 +11,7 @@ from schemas import raw
 from streams.access.decode import Decoded, Decoder
 from streams.access.decode.formats import format_of
 from streams.access.decode.limits import Invalid
+from streams.access.decode.message import NO_TIME
 
 RECEIVED_MS = 1_700_000_000_000
 DEVICE = "dev-1"
@@ -47,21 +48,18 @@ def law(payload: bytes, received_ms: int, content_type: str | None = None) -> Fa
         message = format_of(content_type)(payload, received_ms)
     except Invalid as error:
         return str(error), error.boot, error.seq
-    return (
-        message.boot,
-        message.seq,
-        [
-            (
-                index,
-                None if reading.child == DEVICE else reading.child,
-                reading.metric,
-                received_ms if reading.time_ms is None else reading.time_ms,
-                bits(reading.value),
-                reading.text,
-            )
-            for index, reading in enumerate(message.readings)
-        ],
-    )
+    readings = [
+        (
+            index,
+            None if child == DEVICE else child,
+            metric,
+            received_ms if time_ms == NO_TIME else time_ms,
+            bits(value),
+            text,
+        )
+        for index, (metric, value, text, time_ms, child) in enumerate(message.readings)
+    ]
+    return message.boot, message.seq, readings
 
 
 def fates(got: Decoded) -> list[Fate]:

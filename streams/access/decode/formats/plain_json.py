@@ -13,6 +13,7 @@ import orjson
 from streams.access.decode.limits import (
     MAX_DEPTH,
     MAX_MESSAGE_READINGS,
+    MAX_NUMBER,
     MAX_OBJECT_READINGS,
     Invalid,
     is_child,
@@ -24,7 +25,7 @@ from streams.access.decode.limits import (
 )
 from streams.access.decode.message import Message, Reading
 
-RESERVED: Final = frozenset(("ts", "boot", "seq", "device"))
+_RESERVED: Final = frozenset(("ts", "boot", "seq", "device"))
 
 
 def decode(payload: bytes, received_ms: int) -> Message:
@@ -45,12 +46,12 @@ def child_of(value: object) -> str | None:
 
 def flatten(
     found: Any,
-    time: Callable[[object], int | None] = moment,
+    time: Callable[[object], int] = moment,
     child: Callable[[object], str | None] = child_of,
 ) -> Message:
     """Parsed JSON to a message. `time` and `child` read `ts` and `device`; templates.py learns with its own."""
-    objects = found if type(found) is list else [found]
-    if not objects or any(type(o) is not dict for o in objects):
+    objects = [found] if type(found) is dict else found
+    if type(objects) is not list or not objects:
         raise Invalid("shape", "expected an object or an array of objects")
     boot, seq = _identity(objects)
     readings: list[Reading] = []
@@ -68,10 +69,15 @@ def flatten(
     return Message(boot, seq, readings)
 
 
-def _identity(objects: list[dict[str, Any]]) -> tuple[int, int]:
+def _identity(objects: list[Any]) -> tuple[int, int]:
+    """boot and seq of the message. Raises Invalid, also when one of them is no object."""
     first = objects[0]
+    if type(first) is not dict:
+        raise Invalid("shape", "expected an object or an array of objects")
     boot, seq = whole(first.get("boot"), "boot"), whole(first.get("seq"), "seq")
     for other in objects[1:]:
+        if type(other) is not dict:
+            raise Invalid("shape", "expected an array of objects only", boot, seq)
         for key, mine in (("boot", boot), ("seq", seq)):
             if other.get(key) is not None and whole(other[key], key) != mine:
                 raise Invalid(key, f"one message, but its objects say {mine} and {shown(other[key])}")
@@ -79,21 +85,24 @@ def _identity(objects: list[dict[str, Any]]) -> tuple[int, int]:
 
 
 def _walk(
-    one: dict[str, Any], prefix: str, time: int | None, child: str | None, out: list[Reading], stop: int, depth: int
+    one: dict[str, Any], prefix: str, time: int, child: str | None, out: list[Reading], stop: int, depth: int
 ) -> None:
+    """Append the readings of an object and of those in it."""
     if depth > MAX_DEPTH:
         raise Invalid("shape", f"objects nested deeper than {MAX_DEPTH}")
     for key, value in one.items():
-        if not prefix and key in RESERVED:
+        if not prefix and key in _RESERVED:
             continue
         if not is_metric(key):
             raise Invalid("metric_name", f"{shown(key)} does not match [A-Za-z0-9_.-]{{1,64}}")
         kind = type(value)
         metric = prefix + key
-        if kind is float or kind is int or kind is bool:
-            out.append(Reading(metric, number(value, metric), None, time, child))
+        if kind is float and -MAX_NUMBER < value < MAX_NUMBER:
+            out.append((metric, value + 0.0, None, time, child))
+        elif kind is float or kind is int or kind is bool:
+            out.append((metric, number(value, metric), None, time, child))
         elif kind is str:
-            out.append(Reading(metric, math.nan, value, time, child))
+            out.append((metric, math.nan, value, time, child))
         elif kind is dict:
             _walk(value, metric + ".", time, child, out, stop, depth + 1)
         elif value is not None:
