@@ -1,0 +1,309 @@
+"""A device that publishes over MQTT 5: an asyncio protocol, thousands in a process, microseconds a message.
+
+It keeps what the broker has not acknowledged and sends it again, marked as a repeat, after a reconnect. Of a message
+with a name it also awaits the end-to-end acknowledgement (`c/{id}/ack`): not even a broker that forgets can lose it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+import orjson
+
+from local.fleet import packets
+from schemas.topics import ack_topic
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S: Final = 60
+SESSION_EXPIRY_S: Final = 600
+ANSWER_TIMEOUT_S: Final = 30.0
+RESEND_S: Final = 10.0
+"""After so long without its end-to-end acknowledgement a message is sent again."""
+MAX_WINDOW: Final = 1000
+"""Messages of a device that the broker has not acknowledged; what is more waits in the device."""
+_MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.1, 3.0
+_SUBSCRIBE_ID: Final = packets.MAX_PACKET_ID
+_PUBACK: Final = b"\x40\x02"
+_TAKEN_OVER: Final = 0x8E
+
+Name = tuple[int, int]
+"""(boot, seq)."""
+
+
+class Publication(NamedTuple):
+    """A message on its way. `topic` with its length; `name` when end-to-end acknowledgement is awaited."""
+
+    topic: bytes
+    properties: bytes
+    payload: bytes
+    name: Name | None = None
+
+
+@dataclass(slots=True)
+class Totals:
+    """What all devices of a fleet did together. Messages, but for `connected` (now) and `connects` (ever)."""
+
+    connected: int = 0
+    connects: int = 0
+    given: int = 0
+    acknowledged: int = 0
+    resent: int = 0
+    refused: int = 0
+    unconfirmed: int = 0
+    error: str = ""
+    """The last reason why a connection failed or a message was refused."""
+
+    @property
+    def open(self) -> int:
+        """Messages that are not done: the broker, or Kafka where it was asked for, has not acknowledged them."""
+        return self.given - self.acknowledged + self.unconfirmed
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the broker listens; `tls` with the device's own certificate, or None."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+class Device(asyncio.Protocol):
+    """One device. `start` it, `send`, wait until `idle`, `close`. `tick` must be called about once a second."""
+
+    def __init__(self, id: str, endpoint: Endpoint, totals: Totals, gate: asyncio.Semaphore, listens: bool) -> None:
+        self.id = id
+        self.ready = asyncio.Event()
+        self._endpoint, self._totals, self._gate, self._listens = endpoint, totals, gate, listens
+        self._transport: asyncio.Transport | None = None
+        self._backlog: deque[Publication] = deque()
+        self._pending: deque[tuple[bytes, bytes, Name | None]] = deque()
+        self._unconfirmed: dict[Name, tuple[Publication, float]] = {}
+        self._window = MAX_WINDOW
+        self._next_id = 1
+        self._rest = b""
+        self._heard_at = self._spoke_at = 0.0
+        self._restarting = self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    # -- for the fleet
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._connect())
+
+    def send(self, publications: Sequence[Publication]) -> None:
+        """Take messages; they leave now, or when the connection and its window allow it."""
+        self._totals.given += len(publications)
+        self._backlog.extend(publications)
+        self._flush()
+
+    @property
+    def idle(self) -> bool:
+        return not (self._backlog or self._pending or self._unconfirmed)
+
+    def restart(self) -> None:
+        """Reboot: finish what is under way, hang up, connect again."""
+        self._restarting = True
+        self._hang_up_if_done()
+
+    def tick(self, now: float) -> None:
+        """Keep the connection alive; give up on a dead one; repeat what Kafka has not acknowledged for long."""
+        if self._transport is None or not self.ready.is_set():
+            return
+        if now - self._heard_at > 1.5 * KEEP_ALIVE_S:
+            self._transport.abort()
+        elif now - min(self._spoke_at, self._heard_at) > KEEP_ALIVE_S / 2:
+            self._spoke_at = now
+            self._transport.write(packets.PINGREQ)
+        late = [p for p, sent_at in self._unconfirmed.values() if now - sent_at > RESEND_S]
+        if late:
+            self._again(late, now)
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._transport is not None:
+            self._transport.write(packets.GOODBYE)
+            self._transport.close()
+
+    # -- connecting
+
+    async def _connect(self) -> None:
+        back_off_s = _MIN_BACK_OFF_S
+        while not self._closing:
+            try:
+                async with self._gate:
+                    await self._open()
+                    await asyncio.wait_for(self.ready.wait(), ANSWER_TIMEOUT_S)
+                return
+            except (OSError, TimeoutError) as error:
+                self._totals.error = f"{self.id}: {error or type(error).__name__}"
+                if self._transport is not None:
+                    self._transport.abort()
+            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))  # noqa: S311 (spread, not secrecy)
+            back_off_s = min(2 * back_off_s, _MAX_BACK_OFF_S)
+
+    async def _open(self) -> None:
+        at = self._endpoint
+        loop = asyncio.get_running_loop()
+        name = at.host if at.tls else None
+        await loop.create_connection(lambda: self, at.host, at.port, ssl=at.tls, server_hostname=name)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._rest = b""
+        self._heard_at = self._spoke_at = time.monotonic()
+        self._transport.write(packets.connect(self.id.encode(), KEEP_ALIVE_S, SESSION_EXPIRY_S))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self.ready.is_set():
+            self.ready.clear()
+            self._totals.connected -= 1
+        if not self._closing and (self._task is None or self._task.done()):
+            self.start()
+
+    def _connected(self, body: bytes) -> None:
+        if body[1]:
+            self._totals.error = f"{self.id}: the broker refused the connection, reason {body[1]:#x}"
+            assert self._transport is not None
+            self._transport.close()
+            return
+        self._window = min(MAX_WINDOW, packets.receive_maximum(body))
+        if self._listens:
+            topic = ack_topic(self.id).encode()
+            self._write([packets.subscribe(_SUBSCRIBE_ID, topic)])
+        else:
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """The connection is there: what was under way goes again, then what waited."""
+        self._totals.connected += 1
+        self._totals.connects += 1
+        self.ready.set()
+        self._restarting = False
+        if self._pending:
+            self._totals.resent += len(self._pending)
+            self._write([packets.again(packet) for _, packet, _ in self._pending])
+        under_way = {p.name for p in self._backlog} | {name for _, _, name in self._pending}
+        self._again([p for name, (p, _) in self._unconfirmed.items() if name not in under_way], time.monotonic())
+        self._flush()
+
+    # -- sending
+
+    def _flush(self) -> None:
+        """Send what the window allows, in one write."""
+        if not self._backlog or self._restarting or not self.ready.is_set():
+            return
+        out = []
+        for _ in range(min(len(self._backlog), self._window - len(self._pending))):
+            topic, properties, payload, name = publication = self._backlog.popleft()
+            packet_id = self._next_id.to_bytes(2, "big")
+            self._next_id = self._next_id % (_SUBSCRIBE_ID - 1) + 1
+            packet = packets.publish(topic, packet_id, properties, payload)
+            self._pending.append((packet_id, packet, name))
+            out.append(packet)
+            if name is not None:
+                self._totals.unconfirmed += name not in self._unconfirmed
+                self._unconfirmed[name] = publication, time.monotonic()
+        if out:
+            self._write(out)
+
+    def _write(self, out: list[bytes]) -> None:
+        if self._transport is not None:
+            self._spoke_at = time.monotonic()
+            self._transport.write(b"".join(out))
+
+    def _again(self, publications: Sequence[Publication], now: float) -> None:
+        """Send what Kafka did not acknowledge as new messages; their (boot, seq) tell that they are repeats."""
+        for publication in publications:
+            assert publication.name is not None
+            self._unconfirmed[publication.name] = publication, now
+        self._totals.resent += len(publications)
+        if publications:
+            self.send(publications)
+
+    # -- receiving
+
+    def data_received(self, data: bytes) -> None:
+        count = len(data) >> 2
+        if not self._rest and len(data) == count << 2 and data[:2] == _PUBACK and self._took(data, count):
+            return
+        whole, self._rest = packets.split(self._rest + data)
+        self._heard_at = time.monotonic()
+        for first, body in whole:
+            self._packet(first, body)
+
+    def _took(self, data: bytes, count: int) -> bool:
+        """Whether `data` is `count` plain PUBACKs for the oldest messages, in order; then they are done."""
+        pending = self._pending
+        if len(pending) < count:
+            return False
+        for i in range(count):
+            if data[4 * i : 4 * i + 4] != _PUBACK + pending[i][0]:
+                return False
+        for _ in range(count):
+            pending.popleft()
+        self._done(count)
+        return True
+
+    def _done(self, count: int) -> None:
+        self._totals.acknowledged += count
+        self._heard_at = time.monotonic()
+        self._flush()
+        if self._restarting:
+            self._hang_up_if_done()
+
+    def _packet(self, first: int, body: bytes) -> None:
+        kind = first & 0xF0
+        if kind == packets.PUBACK:
+            self._puback(body)
+        elif kind == packets.PUBLISH:
+            self._published(first, body)
+        elif kind == packets.CONNACK:
+            self._connected(body)
+        elif kind == packets.SUBACK:
+            self._take_up()
+        elif kind == packets.DISCONNECT:
+            reason = body[0] if body else 0
+            why = "another client has this device's id" if reason == _TAKEN_OVER else f"reason {reason:#x}"
+            self._totals.error = f"{self.id}: the broker hung up: {why}"
+
+    def _puback(self, body: bytes) -> None:
+        if len(body) > 2 and body[2] >= 0x80:
+            self._totals.refused += 1
+            self._totals.error = f"{self.id}: the broker refused a message, reason {body[2]:#x}"
+        for at, (packet_id, _, _) in enumerate(self._pending):
+            if packet_id == body[:2]:
+                del self._pending[at]
+                self._done(1)
+                return
+
+    def _published(self, first: int, body: bytes) -> None:
+        """The only thing that devices of the fleet listen to: `{"boot":B,"ranges":[[first,last],…]}`."""
+        _, packet_id, payload = packets.published(first, body)
+        if packet_id is not None:
+            self._write([packets.puback(packet_id)])
+        found = orjson.loads(payload)
+        for low, high in found["ranges"]:
+            held = [name for name in self._unconfirmed if name[0] == found["boot"] and low <= name[1] <= high]
+            for name in held:
+                del self._unconfirmed[name]
+            self._totals.unconfirmed -= len(held)
+        self._hang_up_if_done()
+
+    def _hang_up_if_done(self) -> None:
+        if self._restarting and not self._pending and self._transport is not None and self.ready.is_set():
+            self._transport.write(packets.GOODBYE)
+            self._transport.close()

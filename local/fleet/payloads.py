@@ -1,0 +1,212 @@
+"""Messages as bytes: every form of payload, the broken ones and the forbidden ones."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import cbor2
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from local.fleet import packets
+from local.fleet.kinds import CLIMATE, GATEWAY, KINDS, METRICS, Kind
+from local.fleet.population import CHILDREN, HAS_PROPERTIES, Form, Member
+from schemas import ipc
+
+Samples = Sequence[Sequence[float]]
+"""Of each sample of a message its METRICS values: one, two for Form.ARRAY, one a child for gateways."""
+
+EARLIER_MS: Final = 50
+"""How long before the last sample of a Form.ARRAY the first one was taken."""
+STRANGER: Final = f"{CLIMATE.name}-00000"
+"""A device that is no gateway's child."""
+_ARROW: Final = pa.schema(
+    [
+        pa.field("device", pa.string()),
+        pa.field("metric", pa.string()),
+        pa.field("time", pa.timestamp("ms", "UTC")),
+        pa.field("value", pa.float64()),
+    ]
+)
+
+
+class Body(NamedTuple):
+    """What is sent: channel, payload, encoded MQTT properties (those of HTTP are empty), readings that it holds."""
+
+    channel: str
+    payload: bytes
+    properties: bytes
+    readings: int
+
+
+class _Formats(NamedTuple):
+    flat: bytes
+    bare: bytes
+    nested: bytes
+    array: bytes
+    child: bytes
+
+
+def _formats(kind: Kind) -> _Formats:
+    metrics = ",".join(f'"{m.name}":%.{m.decimals}f' for m in kind.metrics)
+    return _Formats(
+        f'{{"ts":%d,"boot":%d,"seq":%d,{metrics}}}'.encode(),
+        f"{{{metrics}}}".encode(),
+        f'{{"boot":%d,"seq":%d,"ts":"%s","{kind.name}":{{{metrics}}}}}'.encode(),
+        f'[{{"ts":%d,"boot":%d,"seq":%d,{metrics}}},{{"ts":%d,{metrics}}}]'.encode(),
+        f'{{"device":"%s","ts":%d,{metrics}}}'.encode(),
+    )
+
+
+_BY_KIND: Final = {kind.name: _formats(kind) for kind in KINDS}
+
+
+def write(member: Member, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> Body:
+    """A message as the policy wants it."""
+    kind, form = member.kind, member.form
+    payload = _WRITERS[form](kind, children, boot, seq, time_ms, samples)
+    properties = b""
+    if form in HAS_PROPERTIES:
+        properties = identity(boot, seq) + _MORE.get(form, b"")
+    if form is Form.BARE:
+        properties += packets.user_property(b"ts", b"%d" % time_ms)
+    if member.acknowledged:
+        properties += packets.user_property(b"ack", b"1")
+    return Body(kind.channel, payload, properties, METRICS * len(samples))
+
+
+def forbid(member: Member, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Body:
+    """A well-formed message that the role may not send: on another kind's channel, or for somebody else's child."""
+    properties = b"" if member.http else identity(boot, seq)
+    if member.kind is GATEWAY:
+        payload = _BY_KIND[GATEWAY.name].child % (STRANGER.encode(), time_ms, *sample)
+        return Body(GATEWAY.channel, payload, properties, METRICS)
+    payload = _BY_KIND[member.kind.name].flat % (time_ms, boot, seq, *sample)
+    return Body(member.kind.forbidden, payload, properties, METRICS)
+
+
+BROKEN: Final = (
+    b'{"temperature":21.5,',
+    b'{"state":"\xff\xfe"}',
+    b'{"temperature":NaN}',
+    b'{"temperature":[21.5,21.6]}',
+    b'{"the temperature":21.5}',
+    b'{"ts":"yesterday","temperature":21.5}',
+    b"{}",
+    b"temperature=21.5",
+    b'{"temperature":21.5}{"temperature":21.6}',
+    b"",
+)
+"""Payloads that no decoder may take for readings."""
+
+
+def malform(member: Member, boot: int, seq: int, which: int) -> Body:
+    """A message that cannot be understood. Its (boot, seq) are properties, so that even its repeats are known."""
+    return Body(member.kind.channel, BROKEN[which % len(BROKEN)], identity(boot, seq), 0)
+
+
+def identity(boot: int, seq: int) -> bytes:
+    return b"\x26\x00\x04boot" + packets.text(b"%d" % boot) + b"\x26\x00\x03seq" + packets.text(b"%d" % seq)
+
+
+def flat_format(member: Member) -> bytes | None:
+    """For callers in a hurry: what `write` fills with (time_ms, boot, seq, *values) when the form is flat."""
+    return _BY_KIND[member.kind.name].flat if member.form is Form.FLAT else None
+
+
+def _flat(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    return _BY_KIND[kind.name].flat % (time_ms, boot, seq, *samples[0])
+
+
+def _bare(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    return _BY_KIND[kind.name].bare % (*samples[0],)
+
+
+def _nested(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    return _BY_KIND[kind.name].nested % (boot, seq, _iso(time_ms), *samples[0])
+
+
+def _array(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    first, last = samples
+    return _BY_KIND[kind.name].array % (time_ms - EARLIER_MS, boot, seq, *first, time_ms, *last)
+
+
+def _children(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    child = _BY_KIND[kind.name].child
+    rows = [child % (c.encode(), time_ms, *s) for c, s in zip(children, samples, strict=True)]
+    head = b'{"boot":%d,"seq":%d,' % (boot, seq)
+    return b"[" + head + b",".join(rows)[1:] + b"]"
+
+
+def _senml(kind: Kind, children: Sequence[str], time_ms: int, samples: Samples) -> list[dict[str, Any]]:
+    """RFC 8428: a base name for each child, one base time."""
+    records: list[dict[str, Any]] = []
+    for child, sample in zip(children, samples, strict=True):
+        for metric, value in zip(kind.metrics, sample, strict=True):
+            records.append({"n": metric.name, "v": round(value, metric.decimals)})
+        records[-METRICS] = {"bn": f"{child}/", **records[-METRICS]}
+    records[0] = {"bt": time_ms / 1000, **records[0]}
+    return records
+
+
+def _senml_json(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    return orjson.dumps(_senml(kind, children, time_ms, samples))
+
+
+_LABELS: Final = {"bn": -2, "bt": -3, "n": 0, "v": 2}
+"""Keys of SenML in CBOR (RFC 8428, table 4)."""
+
+
+def _senml_cbor(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    records = _senml(kind, children, time_ms, samples)
+    return cbor2.dumps([{_LABELS[key]: value for key, value in record.items()} for record in records])
+
+
+def _arrow(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
+    devices, metrics = _names(tuple(children), kind)
+    values = np.array(samples).ravel()
+    times = pa.Array.from_buffers(
+        _ARROW.field("time").type, len(values), [None, pa.py_buffer(np.full(len(values), time_ms))]
+    )
+    batch = pa.RecordBatch.from_arrays([devices, metrics, times, pa.array(values)], schema=_ARROW)
+    return ipc.encode(batch)
+
+
+@lru_cache(4096)
+def _names(children: tuple[str, ...], kind: Kind) -> tuple[Any, Any]:
+    names = [m.name for m in kind.metrics]
+    devices = [child for child in children for _ in names]
+    return pa.array(devices, pa.string()), pa.array(names * len(children), pa.string())
+
+
+def _iso(time_ms: int) -> bytes:
+    return b"%b.%03dZ" % (_iso_s(time_ms // 1000), time_ms % 1000)
+
+
+@lru_cache(1024)
+def _iso_s(time_s: int) -> bytes:
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+
+
+_WRITERS: Final[dict[Form, Callable[[Kind, Sequence[str], int, int, int, Samples], bytes]]] = {
+    Form.FLAT: _flat,
+    Form.NESTED: _nested,
+    Form.ARRAY: _array,
+    Form.BARE: _bare,
+    Form.CHILDREN: _children,
+    Form.SENML_JSON: _senml_json,
+    Form.SENML_CBOR: _senml_cbor,
+    Form.ARROW: _arrow,
+}
+_MORE: Final = {
+    Form.SENML_JSON: packets.content_type(b"application/senml+json"),
+    Form.SENML_CBOR: packets.content_type(b"application/senml+cbor"),
+    Form.ARROW: packets.content_type(b"application/vnd.apache.arrow.stream"),
+}
+
+
+def samples_of(member: Member) -> int:
+    """How many samples `write` needs."""
+    return CHILDREN if member.kind is GATEWAY else 2 if member.form is Form.ARRAY else 1

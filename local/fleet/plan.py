@@ -1,0 +1,207 @@
+"""A run of the fleet, whole: what is sent at each tick, and how many messages of each fate must be found afterwards."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from local.fleet import payloads
+from local.fleet.faults import Label, draw
+from local.fleet.payloads import Body
+from local.fleet.population import CHILDREN, Population, build
+from local.fleet.schedule import TICK_MS, Clock, Cycle, Fate, Mix, Schedule, Turns
+from local.fleet.signals import Int, Signals
+
+SLOW: Final = 0.25
+"""Devices with HTTP send so many messages for each one of the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A run: so many devices, together `rate` messages a second for `seconds`. The same wish gives the same run.
+
+    `boot` is everybody's first boot number: it must be above those of earlier runs with the same platform.
+    `start_ms` is the event time at the start, `factor` how fast the devices' clocks run.
+    """
+
+    devices: int
+    rate: float
+    seconds: float
+    seed: int
+    boot: int
+    start_ms: int
+    factor: float = 1.0
+    mix: Mix = field(default_factory=Mix)
+
+    @property
+    def messages(self) -> int:
+        return int(self.rate * self.seconds + 1e-9)
+
+
+class Message(NamedTuple):
+    """One message: who sends it (index of the member), what must become of it, its name, its bytes."""
+
+    device: int
+    fate: Fate
+    boot: int
+    seq: int
+    body: Body
+
+
+class Tick(NamedTuple):
+    """What is due `due_ms` after the start. `rebooted`: members that start anew before they send."""
+
+    due_ms: int
+    messages: list[Message]
+    rebooted: list[int]
+
+
+@dataclass(slots=True)
+class Expected:
+    """Messages by fate, and readings of the accepted ones."""
+
+    messages: int = 0
+    accepted: int = 0
+    denied: int = 0
+    dead_letters: int = 0
+    duplicates: int = 0
+    readings: int = 0
+    reboots: int = 0
+
+    def json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+_FIELD: Final = {
+    Fate.ACCEPTED: "accepted",
+    Fate.DENIED: "denied",
+    Fate.DEAD_LETTER: "dead_letters",
+    Fate.DUPLICATE: "duplicates",
+}
+
+_FATES: Final = tuple(Fate)
+
+
+class Plan:
+    """The run that a wish describes."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.population: Population = build(wish.devices)
+        self._clock = Clock(wish.start_ms, wish.factor)
+        end_ms = wish.start_ms + int(wish.seconds * 1000 * wish.factor)
+        self._faults = draw(self.population, wish.start_ms, end_ms, self._random(0))
+
+    def _random(self, *path: int) -> np.random.Generator:
+        return np.random.default_rng([self.wish.seed, *path])
+
+    def labels(self) -> list[Label]:
+        """The truth about the faults."""
+        return self._faults.labels(self.population)
+
+    def ticks(self) -> Iterator[Tick]:
+        """Everything that is sent, tick by tick."""
+        writer = _Writer(self)
+        for number, turns in enumerate(self._turns(), 1):
+            yield Tick(number * TICK_MS, writer.write(turns), turns.rebooted.tolist())
+
+    def expected(self) -> Expected:
+        """What must be found when all of `ticks` was sent once."""
+        found = Expected()
+        readings = np.array([payloads.samples_of(m) * payloads.METRICS for m in self.population.members])
+        for turns in self._turns():
+            for fate, name in _FIELD.items():
+                setattr(found, name, getattr(found, name) + int((turns.fate == fate).sum()))
+            found.readings += int(readings[turns.device[turns.fate == Fate.ACCEPTED]].sum())
+            found.messages += len(turns.fate)
+            found.reboots += len(turns.rebooted)
+        return found
+
+    def _turns(self) -> Iterator[Turns]:
+        lanes = self._lanes()
+        while not all(lane.finished for lane in lanes):
+            yield _merge([lane.next_tick() for lane in lanes])
+
+    def _lanes(self) -> list[Schedule]:
+        members = self.population.members
+        by_http = np.array([m.http for m in members])
+        weight = np.array([m.kind.weight for m in members], np.int64)
+        worth = np.where(by_http, SLOW, weight)
+        slow = int(self.wish.messages * worth[by_http].sum() / worth.sum())
+        quick = self._lane(np.flatnonzero(~by_http), weight, self.wish.messages - slow, self.wish.mix, 1)
+        # what is no JSON is refused over HTTP before it is a message at all
+        strict = replace(self.wish.mix, dead_letters=0.0)
+        return [quick, self._lane(np.flatnonzero(by_http), weight, slow, strict, 2)] if slow else [quick]
+
+    def _lane(self, device: Int, weight: Int, total: int, mix: Mix, stream: int) -> Schedule:
+        rate, random = total / self.wish.seconds, self._random(stream)
+        cycle = Cycle(device, weight[device], rate, random)
+        members = len(self.population.members)
+        return Schedule(cycle, members, total, rate, self.wish.boot, mix, self._faults, self._clock, random)
+
+
+def _merge(lanes: list[Turns]) -> Turns:
+    return lanes[0] if len(lanes) == 1 else Turns(*(np.concatenate(columns) for columns in zip(*map(_columns, lanes))))
+
+
+def _columns(turns: Turns) -> tuple[Int, ...]:
+    return turns.device, turns.fate, turns.boot, turns.seq, turns.time_ms, turns.rebooted
+
+
+class _Writer:
+    """Turns to messages: values for the whole tick at once, bytes one by one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._population = plan.population
+        self._signals = Signals(plan.population, plan._faults, plan.wish.start_ms, plan._random(3))
+        self._noise = plan._random(4)
+        self._samples = np.array([payloads.samples_of(m) for m in plan.population.members])
+        self._first_child = plan.population.first_child
+        names = [c.id for c in plan.population.children]
+        self._children = [names[f - len(self._first_child) :][:CHILDREN] if f >= 0 else [] for f in self._first_child]
+        self._flats = [payloads.flat_format(m) for m in plan.population.members]
+        self._channels = [m.kind.channel for m in plan.population.members]
+        self._last: dict[int, Message] = {}
+        self._broken = 0
+
+    def write(self, turns: Turns) -> list[Message]:
+        rows, more = self._measure(turns)
+        columns = (turns.device, turns.fate, turns.boot, turns.seq, turns.time_ms)
+        out: list[Message] = []
+        last, flats, channels = self._last, self._flats, self._channels
+        lists = [column.tolist() for column in columns]
+        for at, (device, fate, boot, seq, time_ms, row) in enumerate(zip(*lists, rows, strict=True)):
+            flat = flats[device]
+            if flat is not None and not fate:  # most messages: worth the few lines
+                body = Body(channels[device], flat % (time_ms, boot, seq, *row), b"", payloads.METRICS)
+            elif fate == Fate.DUPLICATE:
+                out.append(last[device]._replace(fate=Fate.DUPLICATE))
+                continue
+            else:
+                body = self._body(device, fate, boot, seq, time_ms, more.get(at) or [row])
+            message = last[device] = Message(device, _FATES[fate], boot, seq, body)
+            out.append(message)
+        return out
+
+    def _body(self, device: int, fate: int, boot: int, seq: int, time_ms: int, samples: payloads.Samples) -> Body:
+        member = self._population.members[device]
+        if fate == Fate.ACCEPTED:
+            return payloads.write(member, self._children[device], boot, seq, time_ms, samples)
+        if fate == Fate.DENIED:
+            return payloads.forbid(member, boot, seq, time_ms, samples[0])
+        self._broken += 1
+        return payloads.malform(member, boot, seq, self._broken)
+
+    def _measure(self, turns: Turns) -> tuple[list[list[float]], dict[int, payloads.Samples]]:
+        """(values of each message; the samples of those that have several)."""
+        device, time_ms = turns.device, turns.time_ms
+        rows: list[list[float]] = self._signals.measure(device, time_ms, self._noise).tolist()
+        pairs = np.flatnonzero(self._samples[device] == 2)
+        earlier = self._signals.measure(device[pairs], time_ms[pairs] - payloads.EARLIER_MS, self._noise)
+        found = {row: [values, rows[row]] for row, values in zip(pairs.tolist(), earlier.tolist(), strict=True)}
+        gateways = np.flatnonzero(self._first_child[device] >= 0)
+        children = (self._first_child[device[gateways]][:, None] + np.arange(CHILDREN)).ravel()
+        of_children = self._signals.measure_child(children, np.repeat(time_ms[gateways], CHILDREN), self._noise)
+        by_gateway = of_children.reshape(-1, CHILDREN, payloads.METRICS).tolist()
+        return rows, found | dict(zip(gateways.tolist(), by_gateway, strict=True))
