@@ -1,0 +1,40 @@
+"""Rows of a batch brought together by device, in their order."""
+
+from typing import Any
+
+import numpy as np
+
+from streams.access.decode.columns import Bool, Int32, Int64
+
+
+class Grouped:
+    """`order` sorts the rows by device, stable. Groups lie at `starts[g]:starts[g] + sizes[g]` of that order."""
+
+    __slots__ = ("device", "of", "order", "rank", "sizes", "starts")
+
+    def __init__(self, device: Int32) -> None:
+        self.order: Any = np.argsort(device, kind="stable")
+        found = device[self.order]
+        begins = np.empty(len(found), bool)
+        begins[:1] = True
+        np.not_equal(found[1:], found[:-1], out=begins[1:])
+        self.starts: Int64 = np.flatnonzero(begins)
+        self.sizes: Int64 = np.diff(self.starts, append=len(found))
+        self.device: Int32 = found[self.starts]
+        """Device of each group."""
+        self.of: Int64 = np.cumsum(begins) - 1
+        """Group of each sorted row."""
+        self.rank: Int64 = np.arange(len(found)) - self.starts[self.of]
+        """Place of each sorted row in its group."""
+
+    def all_of(self, flags: Bool) -> Bool:
+        """Of each group whether all its sorted rows have the flag."""
+        return np.logical_and.reduceat(flags, self.starts)
+
+    def last(self) -> Int64:
+        """Sorted position of each group's last row."""
+        return self.starts + self.sizes - 1
+
+    def rows(self, group: int) -> Any:
+        """The batch rows of a group, in their order."""
+        return self.order[self.starts[group] : self.starts[group] + self.sizes[group]]

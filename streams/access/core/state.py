@@ -1,0 +1,279 @@
+"""All that access knows of one partition, and what it makes of each record."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from runtime.stage.contract import Output, Record
+from schemas import ipc, raw
+from schemas.control import POLICY_KEY, Device, device_of
+from schemas.errors import ContractError
+from schemas.headers import Counts, ReadingsHeaders, Version, number
+from schemas.readings import SCHEMA
+from schemas.topics import READINGS, is_device_id
+from schemas.vocabulary import Kind, Transport
+from streams.access.core import answer, rules
+from streams.access.core.buckets import Buckets
+from streams.access.core.devices import NONE, DeviceTable
+from streams.access.core.judge import judge
+from streams.access.core.registry import NO_PARENT, UNREGISTERED, Registry
+from streams.access.core.replays import Replays
+from streams.access.core.rules import NO_ROLE, Rules
+from streams.access.core.sequence import Sequences
+from streams.access.decode import Decoder
+from streams.access.decode.columns import Int32
+from streams.access.policy import PolicyError, decode
+
+log = logging.getLogger(__name__)
+
+MAX_STRANGERS: Final = 250_000
+"""Devices of a partition above which one that nobody registered is denied and not remembered."""
+_NO_VERSION: Final = Version(-1, -1)
+_FULL: Final = "unknown_device: not in the registry, and this partition remembers no more devices"
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A copy of a state: what JSON can say of it, and its arrays."""
+
+    meta: dict[str, Any]
+    arrays: dict[str, Any]
+
+
+class State:
+    """One partition. `decoder` learns shapes of payloads, shared by partitions; nothing of it is part of the state."""
+
+    def __init__(self, decoder: Decoder, capacity: int = 1024) -> None:
+        self.decoder = decoder
+        self.time_ms = 0
+        self.devices = DeviceTable(capacity)
+        self.registry = Registry(capacity)
+        self.sequences = Sequences(capacity)
+        self.buckets = Buckets(capacity)
+        self.replays = Replays()
+        self.policy: bytes | None = None
+        self.policy_version = _NO_VERSION
+        self.policies_refused = 0
+        self.rules: Rules = rules.nothing()
+        self._role_of: Int32 = self.registry.in_policy(self.rules)
+
+    # --- records
+
+    def apply(self, record: Record) -> Sequence[Output]:
+        """The one record of telemetry.readings that answers this one. Raises ContractError for a broken record."""
+        if record.kind is Kind.DATA:
+            return [self._data(raw.read(record.headers, record.value))]
+        if record.kind is Kind.TICK:
+            self.time_ms = max(self.time_ms, number(record.headers, "time"))
+            return [Output(READINGS, b"", self._headers(Kind.TICK))]
+        self._control(record)
+        passed_on = tuple((key, record.headers[key]) for key in ("version", "key"))
+        return [Output(READINGS, record.value, self._headers(Kind.CONTROL, control=passed_on))]
+
+    def _headers(self, kind: Kind, counts: Counts | None = None, control: Any = ()) -> list[tuple[str, bytes]]:
+        return ReadingsHeaders(kind, self.time_ms, counts or Counts(), control).encode()
+
+    def _data(self, batch: Any) -> Output:
+        messages, raw_rows = _messages(batch)
+        counts, found = self._judged(messages, raw_rows) if len(messages) else (Counts(), _EMPTY)
+        return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
+
+    def _judged(self, batch: Any, raw_rows: Int32 | None) -> tuple[Counts, pa.RecordBatch]:
+        """The answer to a batch. When that fails it is halved, down to the one message at fault: a bug must cost one
+        message, not a partition."""
+        try:
+            judged = judge(self, batch)
+            column = batch.column("replay_of")
+            counts = answer.counts(judged, len(column) - column.null_count)
+            found = answer.build(batch, judged, raw_rows)
+        except Exception as error:
+            return self._halved(batch, raw_rows, error)
+        self.sequences.commit(judged.sequences)
+        self.buckets.commit(judged.buckets)
+        self.replays.commit(judged.replayed)
+        return counts, found
+
+    def _halved(self, batch: Any, raw_rows: Int32 | None, error: Exception) -> tuple[Counts, pa.RecordBatch]:
+        rows = np.arange(len(batch), dtype=np.int32) if raw_rows is None else raw_rows
+        if len(batch) == 1:
+            log.error("a message could not be judged", exc_info=error)
+            replayed = 1 - batch.column("replay_of").null_count
+            reason = f"internal: {type(error).__name__}"
+            return Counts(1, dead_letters=1, replayed=replayed), answer.unreadable(batch, int(rows[0]), reason)
+        middle = len(batch) // 2
+        one, other = (
+            self._judged(batch.slice(start, length), rows[start : start + length])
+            for start, length in ((0, middle), (middle, len(batch) - middle))
+        )
+        both = pa.Table.from_batches([one[1], other[1]]).unify_dictionaries().combine_chunks()
+        return _sum(one[0], other[0]), (both.to_batches() or [_EMPTY])[0]
+
+    # --- control
+
+    def _control(self, record: Record) -> None:
+        key = record.headers.get("key", b"").decode("utf-8", "replace")
+        version = Version.parse(record.headers.get("version", b""))
+        device = device_of(key)
+        if key == POLICY_KEY:
+            self._take_policy(version, record.value)
+        elif device is not None and is_device_id(device):
+            self._take_device(device, key, version, record.value)
+
+    def _take_policy(self, version: Version, value: bytes) -> None:
+        if version <= self.policy_version:
+            return
+        self.policy_version = version
+        try:
+            self.set_policy(value)
+        except PolicyError as error:
+            self.policies_refused += 1
+            log.error("a policy was refused, the one before stays in force: %s", error.mistakes[0])
+
+    def set_policy(self, value: bytes) -> None:
+        self.rules = Rules(decode(value))
+        self.policy = value
+        self._role_of = self.registry.in_policy(self.rules)
+
+    def _take_device(self, device: str, key: str, version: Version, value: bytes) -> None:
+        known = self.number(device)
+        if not self.registry.is_news(known, version):
+            return
+        try:
+            found = Device.decode(key, value) if value else None
+        except ContractError as error:
+            log.error("a registry record was refused: %s", error)
+            return
+        parent = NO_PARENT
+        if found is not None and found.parent is not None and is_device_id(found.parent):
+            parent = self.number(found.parent)
+        self.registry.put(known, version, found, parent)
+        self._role_of = self.registry.in_policy(self.rules)
+
+    # --- devices
+
+    def number(self, device: str) -> int:
+        """The number of a device, new or known."""
+        found = self.devices.find_one(device)
+        return self._add(device) if found == NONE else found
+
+    def numbers(self, ids: Any) -> Int32:
+        """The number of each id; NONE where it is no device id or a stranger for whom there is no room."""
+        found = self.devices.find(ids)
+        if (found == NONE).any():
+            new = ids.filter(pa.array(found == NONE)).unique().to_pylist()
+            for device in new:
+                if is_device_id(device) and self.devices.size < MAX_STRANGERS:
+                    self._add(device)
+            found = self.devices.find(ids)
+        return found
+
+    def _add(self, device: str) -> int:
+        found = self.devices.add(device)
+        self._grow(len(self.devices.words))
+        return found
+
+    def _grow(self, capacity: int) -> None:
+        if capacity > len(self.registry.role):
+            for part in (self.registry, self.sequences, self.buckets):
+                part.grow(capacity)
+
+    def roles(self, numbers: Int32) -> Int32:
+        """The role of the policy that each device has now; NO_ROLE also for NONE."""
+        if numbers.min(initial=0) >= 0:
+            return self._role_of[self.registry.role[numbers] + 2]
+        roles = self._role_of[np.where(numbers >= 0, self.registry.role[numbers], UNREGISTERED) + 2]
+        return np.where(numbers >= 0, roles, NO_ROLE).astype(np.int32)
+
+    def why_no_role(self, device: int) -> str:
+        if self.policy is None:
+            return "unknown_device: no policy is in force yet"
+        return _FULL if device == NONE else self.registry.why_no_role(device)
+
+    # --- snapshots
+
+    def freeze(self) -> Frozen:
+        size, sequences = self.devices.size, self.sequences
+        keys = sorted(sequences.kept)
+        kept = [sequences.kept[key] for key in keys]
+        origins = sorted(self.replays.rows)
+        meta = {
+            "time_ms": self.time_ms,
+            "policy": None if self.policy is None else self.policy.decode(),
+            "policy_version": [self.policy_version.epoch, self.policy_version.offset],
+            "policies_refused": self.policies_refused,
+            "words": self.registry.words,
+            "replays": [[*origin, len(self.replays.rows[origin])] for origin in origins],
+        }
+        registry = self.registry
+        arrays = {
+            "devices": self.devices.stored(),
+            "role": registry.role[:size].copy(),
+            "parent": registry.parent[:size].copy(),
+            "epoch": registry.epoch[:size].copy(),
+            "offset": registry.offset[:size].copy(),
+            "boots": sequences.boots[:size].copy(),
+            "highest": sequences.highest[:size].copy(),
+            "full_us": self.buckets.full_us[:size].copy(),
+            "kept_keys": np.array(keys, np.int64),
+            "kept_sizes": np.array([len(k) for k in kept], np.int64),
+            "kept": np.frombuffer(b"".join(kept), np.uint8),
+            "replays": np.concatenate([self.replays.rows[o] for o in origins] or [np.zeros(0, np.int64)]),
+        }
+        return Frozen(meta, arrays)
+
+    @classmethod
+    def restored(cls, decoder: Decoder, meta: dict[str, Any], arrays: dict[str, Any]) -> "State":
+        state = cls(decoder)
+        size = len(arrays["devices"])
+        state.devices.restore(arrays["devices"])
+        state._grow(len(state.devices.words))
+        state.registry.words = list(meta["words"])
+        for name, column in (
+            *((name, getattr(state.registry, name)) for name in ("role", "parent", "epoch", "offset")),
+            ("boots", state.sequences.boots),
+            ("highest", state.sequences.highest),
+            ("full_us", state.buckets.full_us),
+        ):
+            column[:size] = arrays[name]
+        state.sequences.keep(arrays["kept_keys"], arrays["kept_sizes"], arrays["kept"].tobytes())
+        at = 0
+        for epoch, partition, count in meta["replays"]:
+            state.replays.rows[epoch, partition] = arrays["replays"][at : at + count]
+            at += count
+        state.time_ms, state.policies_refused = meta["time_ms"], meta["policies_refused"]
+        state.policy_version = Version(*meta["policy_version"])
+        if meta["policy"] is not None:
+            state.set_policy(meta["policy"].encode())
+        return state
+
+    def sizes(self) -> dict[str, int]:
+        registry, sequences = self.registry, self.sequences
+        arrays = (registry.role, registry.parent, registry.epoch, registry.offset, sequences.boots, sequences.highest)
+        return {
+            "devices": self.devices.size,
+            "registered": int((registry.epoch[: self.devices.size] >= 0).sum()),
+            "gaps": len(sequences.kept),
+            "replays": self.replays.count,
+            "bytes": sum(a.nbytes for a in arrays) + self.devices.words.nbytes + sequences.kept_bytes,
+        }
+
+
+_EMPTY: Final = pa.RecordBatch.from_pylist([], schema=SCHEMA)
+
+
+def _messages(batch: Any) -> tuple[Any, Int32 | None]:
+    """(rows that devices sent, their rows in the raw record or None for the same). Platform rows are no messages: later
+    stages will read them; access lets them be."""
+    own = np.frombuffer(batch.column("transport").buffers()[1], np.uint8)
+    own = own[batch.column("transport").offset :][: len(batch)] != Transport.PLATFORM if len(batch) else own[:0] != 0
+    if own.all():
+        return batch, None
+    return batch.filter(pa.array(own)), np.flatnonzero(own).astype(np.int32)
+
+
+def _sum(one: Counts, other: Counts) -> Counts:
+    return Counts(*(getattr(one, f) + getattr(other, f) for f in Counts.__slots__))
