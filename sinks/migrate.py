@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import RefusedError
-from sinks.adapters.clickhouse import ClickHouse, database_of
+from sinks.adapters.clickhouse import ClickHouse, database_of, translated
 from sinks.core.statements import fill, split
 from sinks.settings import MigrationSettings
 
@@ -127,12 +127,10 @@ def _is_applied(db: ClickHouse, migration: Migration) -> bool:
 
 
 def _note(db: ClickHouse, migration: Migration, event: str, me: str) -> None:
-    db.command(
-        "INSERT INTO migrations (name, event, checksum, who) VALUES"
-        f" ('{migration.name}', '{event}', '{migration.checksum}', '{me}')",
-        insert_deduplication_token=f"{migration.name}/{event}",
-        async_insert=0,
-    )
+    row = [migration.name, event, migration.checksum, me]
+    settings = {"insert_deduplication_token": f"{migration.name}/{event}", "async_insert": 0}
+    with translated("insert into migrations"):
+        db.client.insert("migrations", [row], column_names=["name", "event", "checksum", "who"], settings=settings)
 
 
 def _my_turn(db: ClickHouse, migration: Migration, me: str) -> bool:

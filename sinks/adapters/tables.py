@@ -1,0 +1,82 @@
+"""The sink's tables in ClickHouse: what they hold of a partition, and inserts that are made exactly once."""
+
+from runtime.stage.provenance import START, Highest
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.core.plan import Insert
+from sinks.core.start import LedgerEnd
+from sinks.settings import ClickHouseSettings
+
+_DATA = ("readings", "denied", "dead_letters")
+
+
+class Tables:
+    """Connects when first used, so that a sink may start before ClickHouse. Safe to use from several threads."""
+
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        self._settings = settings
+        self._db: ClickHouse | None = None
+        self._types: dict[str, dict[str, str]] = {}
+
+    @property
+    def db(self) -> ClickHouse:
+        """The connection. Raises RetryableError while ClickHouse is away."""
+        if self._db is None:
+            self._db = ClickHouse(self._settings)
+        return self._db
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def insert(self, insert: Insert, check: bool) -> None:
+        """Returns when ClickHouse holds all rows. With `check` it leaves out those that are there already."""
+        if not check:
+            self.db.insert(insert.table, insert.rows, insert.token)
+            return
+        types = self._column_types(insert.table)
+        columns = [types[column] for column in insert.rows.column_names]
+        self.db.insert_missing(insert.table, insert.rows, insert.token, insert.names, columns)
+
+    def _column_types(self, table: str) -> dict[str, str]:
+        if table not in self._types:
+            found = self.db.rows(
+                "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+                {"database": self.db.database, "table": table},
+            )
+            self._types[table] = {str(name): str(kind) for name, kind in found}
+        return self._types[table]
+
+    def received_end(self, epoch: int, partition: int) -> LedgerEnd | None:
+        """The furthest row of ledger_received: raw's own offsets."""
+        found = self._furthest_row("ledger_received", "raw_epoch, raw_offset, raw_epoch, raw_offset", partition)
+        return found if found and found.epoch == epoch else None
+
+    def facts_end(self, partition: int) -> LedgerEnd | None:
+        """The furthest row of ledger_facts."""
+        columns = "raw_epoch, raw_offset, readings_epoch, readings_offset"
+        return self._furthest_row("ledger_facts", columns, partition)
+
+    def _furthest_row(self, table: str, columns: str, partition: int) -> LedgerEnd | None:
+        found = self.db.rows(
+            f"SELECT {columns} FROM {table} WHERE raw_partition = {partition} ORDER BY raw_epoch DESC,"
+            " raw_partition DESC, intDiv(raw_offset, 1024) DESC, raw_offset DESC LIMIT 1"
+        )
+        return LedgerEnd(Highest(found[0][0], found[0][1]), found[0][2], found[0][3]) if found else None
+
+    def furthest(self, epoch: int, partition: int, ledger: Highest) -> Highest:
+        """The furthest raw record of which any table holds a row, given how far the ledger goes.
+
+        Rows go before their facts, so only what is beyond the ledger has to be looked for.
+        """
+        found = [ledger]
+        for beyond in {Highest(ledger.epoch, ledger.src), Highest(epoch, -1)}:
+            if beyond != START and beyond >= ledger:
+                found += [self._beyond(table, partition, beyond) for table in _DATA]
+        return max(found)
+
+    def _beyond(self, table: str, partition: int, after: Highest) -> Highest:
+        rows = self.db.rows(
+            f"SELECT count(), max(raw_offset) FROM {table} WHERE raw_partition = {partition}"
+            f" AND raw_epoch = {after.epoch} AND raw_offset >= {after.src + 1}"
+        )
+        return Highest(after.epoch, rows[0][1]) if rows[0][0] else START

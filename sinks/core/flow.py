@@ -1,0 +1,111 @@
+"""One partition of one log on its way to ClickHouse: records in, ranges out, one at a time. Pure, not thread-safe."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.stage.provenance import Decision, Highest, after, judge
+from schemas.vocabulary import Kind
+from sinks.core.ranges import Extent, Rule, ends
+from sinks.core.records import Arrival, Entry
+from sinks.core.start import Mark, Start
+
+Reader = Callable[[Arrival], Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Offsets `first` to `end`-1 of one partition, repeats left out. `check`: ask which rows are there already."""
+
+    topic: str
+    epoch: int
+    partition: int
+    first: int
+    end: int
+    rule: Rule
+    entries: tuple[Entry, ...]
+    after: Highest
+    bytes: int
+    check: bool
+
+    @property
+    def where(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Flow:
+    """The state of a partition since it was assigned. `rule` is for all ranges but the first."""
+
+    def __init__(self, topic: str, epoch: int, partition: int, start: Start, rule: Rule, read: Reader) -> None:
+        self.topic, self.epoch, self.partition = topic, epoch, partition
+        self.where = f"{topic}[{partition}]"
+        self.position = start.offset
+        self.repeats = 0
+        self.bytes = 0
+        self.owned = True
+        """Set to False, from any thread, when the partition was taken away: nothing more may be written for it."""
+        self.closed: deque[Range] = deque()
+        self.to_commit: tuple[int, str] | None = None
+        """Offset and metadata that Kafka must hold before the next range may be written."""
+        self._read, self._next_rule = read, rule
+        self._rule, self._highest = start.rule, start.highest
+        self._check_until, self._first_range = start.check_until, True
+        self._open(start.offset)
+        if not start.committed:
+            self.to_commit = (start.offset, Mark(epoch, start.highest, start.rule).encode())
+
+    def _open(self, first: int) -> None:
+        self._first, self._extent, self._before = first, Extent(), self._highest
+        self._entries: list[Entry] = []
+
+    def take(self, record: Arrival) -> None:
+        """The next record of the log. Raises RefusedError for a gap, a broken or a newer record."""
+        entry = self._read(record)
+        new = judge(self._highest, entry.origin, f"{self.where} offset {record.offset}") is Decision.APPLY
+        if new:
+            self._entries.append(entry)
+            self._highest = after(entry.origin)
+        else:
+            self.repeats += 1
+        self.position = record.offset + 1
+        self.bytes += len(record.value)
+        kind = entry.kind if new else Kind.TICK
+        self._extent = self._extent.add(kind, entry.rows if new else 0, len(record.value), record.appended_ms)
+        if ends(self._rule, self._extent, kind):
+            self._close()
+
+    def _close(self) -> None:
+        check = self._first_range or self._before < self._check_until
+        self.closed.append(
+            Range(
+                self.topic,
+                self.epoch,
+                self.partition,
+                self._first,
+                self.position,
+                self._rule,
+                tuple(self._entries),
+                self._highest,
+                self._extent.bytes,
+                check,
+            )
+        )
+        self._first_range, self._rule = False, self._next_rule
+        self._open(self.position)
+
+    def next(self) -> Range | None:
+        """The range to write now: the oldest closed one, once Kafka holds what must be committed before."""
+        return self.closed[0] if self.closed and self.to_commit is None else None
+
+    def stored(self, done: Range) -> None:
+        """All tables hold the oldest range: it is to be committed."""
+        assert self.closed[0] is done
+        self.to_commit = (done.end, Mark(self.epoch, done.after, self._next_rule).encode())
+
+    def committed(self) -> Range | None:
+        """Kafka holds `to_commit`. Returns the range that is done with; None if it was the start that was committed."""
+        assert self.to_commit is not None
+        done = self.closed.popleft() if self.closed and self.closed[0].end == self.to_commit[0] else None
+        self.bytes -= done.bytes if done else 0
+        self.to_commit = None
+        return done

@@ -1,0 +1,238 @@
+"""The sink's one loop: consume both logs, cut ranges, have them written, commit. A thread of its own.
+
+Everything about a partition lives from its assignment to its revocation; nothing outlives that but Kafka's commit and
+ClickHouse's tables.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from runtime.errors import RetryableError
+from runtime.lifecycle import die
+from runtime.stage.provenance import START
+from schemas import topics
+from schemas.control import TopicFacts
+from sinks import metrics
+from sinks.adapters import kafka
+from sinks.adapters.tables import Tables
+from sinks.core.flow import Flow, Range
+from sinks.core.records import read_raw, read_readings
+from sinks.core.start import Found, Start, decide
+from sinks.settings import SinkSettings
+from sinks.writer import Writer
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Key = tuple[str, int]
+
+_TURN_S: Final = 0.02
+_TURN_RECORDS: Final = 64
+_LAG_EVERY_S: Final = 1.0
+
+
+class Stopping(Exception):
+    """The service stops while it waits for something."""
+
+
+class Engine:
+    """`facts` are the identities of both topics. `trouble` is why it waits at the moment, or None."""
+
+    def __init__(self, settings: SinkSettings, facts: dict[str, TopicFacts], tables: Tables, writer: Writer) -> None:
+        self.settings, self.facts, self.tables, self.writer = settings, facts, tables, writer
+        self.flows: dict[Key, Flow] = {}
+        self.trouble: str | None = None
+        self._writing: dict[Key, tuple[Flow, Range, Future[bool]]] = {}
+        self._paused: set[Key] = set()
+        self._failure: BaseException | None = None
+        self._lag_at = 0.0
+        self._stop = threading.Event()
+        self._consumer: Consumer = kafka.connect(settings, self._on_error)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    # ---- the service's side
+
+    async def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finish the inserts under way and commit them; what is still open is read again at the next start."""
+        self._stop.set()
+        self.writer.give_up()
+        await asyncio.to_thread(self._thread.join)
+        self.writer.close()
+
+    def not_ready(self) -> str | None:
+        """For the readiness probe."""
+        waiting = [self.trouble, *self.writer.trouble.values()]
+        return next((text for text in waiting if text), None)
+
+    # ---- the loop
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                [topics.READINGS, topics.RAW], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke
+            )
+            while not self._stop.is_set():
+                self._turn()
+            while self._writing:
+                self._collect(wait_s=0.05)
+            self._commit()
+            self._consumer.close()
+        except Stopping:
+            self._consumer.close()
+        except BaseException as error:
+            die(error, "sink")
+
+    def _turn(self) -> None:
+        for message in self._consumer.consume(_TURN_RECORDS, _TURN_S):
+            self._take(message)
+        if self._failure is not None:
+            raise self._failure
+        self._collect()
+        self._commit()
+        self._write()
+        self._bound_memory()
+        self._show_lag()
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            kafka.check(error, f"{message.topic()}[{message.partition()}]")
+            return
+        flow = self.flows.get((message.topic() or "", message.partition() or 0))
+        if flow is not None:
+            repeats = flow.repeats
+            flow.take(kafka.arrival(message))
+            if flow.repeats > repeats:
+                metrics.REPEATS.labels(flow.topic).inc()
+
+    def _write(self) -> None:
+        for key, flow in self.flows.items():
+            part = flow.next()
+            if part is not None and key not in self._writing:
+                self._writing[key] = (flow, part, self.writer.write(flow, part))
+
+    def _collect(self, wait_s: float = 0.0) -> None:
+        """Take back the ranges that are written. An error of a writer ends the process."""
+        if wait_s:
+            time.sleep(wait_s)
+        for key, (flow, part, future) in list(self._writing.items()):
+            if future.done():
+                del self._writing[key]
+                if future.result() and flow.owned:
+                    flow.stored(part)
+
+    def _commit(self) -> None:
+        """One synchronous commit of all that is stored. What Kafka cannot take now is tried at the next turn."""
+        waiting = {key: flow for key, flow in self.flows.items() if flow.to_commit is not None}
+        if not waiting:
+            return
+        with metrics.COMMIT_SECONDS.time():
+            done = kafka.commit(self._consumer, {k: f.to_commit for k, f in waiting.items() if f.to_commit})
+        if not done:
+            self.trouble = "Kafka does not take commits"
+            return
+        self.trouble = None
+        for flow in waiting.values():
+            part = flow.committed()
+            if part is not None:
+                metrics.BYTES.labels(flow.topic).inc(part.bytes)
+                metrics.RECORDS.labels(flow.topic).inc(part.end - part.first)
+
+    def _bound_memory(self) -> None:
+        """Pause what has ranges waiting while too much is held; resume when half of it is gone."""
+        held = sum(flow.bytes for flow in self.flows.values())
+        metrics.BUFFERED.set(held)
+        if held > self.settings.sink_buffer_bytes:
+            full = [k for k, f in self.flows.items() if f.closed and k not in self._paused]
+            if full:
+                self._consumer.pause([TopicPartition(*k) for k in full])
+                self._paused.update(full)
+        elif self._paused and held < self.settings.sink_buffer_bytes // 2:
+            self._consumer.resume([TopicPartition(*k) for k in self._paused])
+            self._paused.clear()
+        metrics.PAUSED.set(len(self._paused))
+
+    def _show_lag(self) -> None:
+        if time.monotonic() < self._lag_at:
+            return
+        self._lag_at = time.monotonic() + _LAG_EVERY_S
+        for (topic, number), flow in self.flows.items():
+            _low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+            stored = flow.closed[0].first if flow.closed else flow.position
+            metrics.LAG.labels(topic, number).set(max(0, high - stored))
+
+    # ---- partitions come and go; both are called by the consumer within consume()
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            commits = self._patiently(partial(kafka.committed, consumer, partitions)) if partitions else {}
+            for tp in partitions:
+                key = (tp.topic, tp.partition)
+                start = self._patiently(partial(self._decide, consumer, key, commits[key]))
+                self.flows[key] = self._flow(key, start)
+                tp.offset = start.offset
+                log.info("starts", extra={"where": f"{tp.topic}[{tp.partition}]", "offset": start.offset})
+            consumer.assign(partitions)
+        except BaseException as error:
+            self._failure = error
+        metrics.ASSIGNED.set(len(self.flows))
+
+    def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for tp in partitions:
+            key = (tp.topic, tp.partition)
+            flow = self.flows.pop(key, None)
+            if flow is not None:
+                flow.owned = False
+            self._writing.pop(key, None)
+            self._paused.discard(key)
+        metrics.ASSIGNED.set(len(self.flows))
+
+    def _decide(self, consumer: Consumer, key: Key, commit: tuple[int, str] | None) -> Start:
+        topic, number = key
+        epoch, raw_epoch = self.facts[topic].epoch, self.facts[topics.RAW].epoch
+        low, high = kafka.ends(consumer, topic, number)
+        if topic == topics.RAW:
+            ledger = self.tables.received_end(epoch, number)
+            furthest = ledger.highest if ledger else START
+        else:
+            ledger = self.tables.facts_end(number)
+            furthest = self.tables.furthest(raw_epoch, number, ledger.highest if ledger else START)
+        found = Found(epoch, low, high, commit, ledger, furthest)
+        return decide(f"{topic}[{number}]", found, self.settings.rule)
+
+    def _flow(self, key: Key, start: Start) -> Flow:
+        topic, number = key
+        where, epoch = f"{topic}[{number}]", self.facts[topic].epoch
+        read = partial(read_raw, epoch, where) if topic == topics.RAW else partial(read_readings, where)
+        return Flow(topic, epoch, number, start, self.settings.rule, read)
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask until it is answered: ClickHouse or Kafka may be away, and nothing can be decided without them."""
+        wait_s = 0.2
+        while True:
+            try:
+                answer = ask()
+                self.trouble = None
+                return answer
+            except RetryableError as error:
+                self.trouble = str(error)
+                log.warning("waiting", extra={"error": self.trouble})
+                if self._stop.wait(wait_s):
+                    raise Stopping from error
+                wait_s = min(wait_s * 2, 5.0)
+
+    def _on_error(self, error: KafkaError) -> None:
+        try:
+            kafka.check(error, "consumer")
+        except BaseException as failure:
+            self._failure = failure

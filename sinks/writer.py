@@ -1,0 +1,75 @@
+"""Writes ranges to ClickHouse in a few threads; tries until it is acknowledged or the partition was taken away."""
+
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+
+from runtime.errors import RetryableError
+from schemas import topics
+from sinks import metrics
+from sinks.adapters.tables import Tables
+from sinks.core.flow import Flow, Range
+from sinks.core.plan import Insert, plan_raw, plan_readings
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S: Final = 0.2
+LONGEST_WAIT_S: Final = 5.0
+
+
+class Writer:
+    """`trouble` says, by partition, what ClickHouse answered last where a write is being tried again."""
+
+    def __init__(self, tables: Tables, delays: metrics.DelayHistogram, threads: int) -> None:
+        self.trouble: dict[str, str] = {}
+        self._tables, self._delays = tables, delays
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, "writer")
+
+    def write(self, flow: Flow, part: Range) -> "Future[bool]":
+        """Write all tables of a range. The future says whether all was acknowledged; false: given up, to be redone."""
+        return self._pool.submit(self._write, flow, part)
+
+    def give_up(self) -> None:
+        """Let no insert be tried again; those under way may still end well."""
+        self._stop.set()
+
+    def close(self) -> None:
+        self.give_up()
+        self._pool.shutdown(wait=True)
+
+    def _write(self, flow: Flow, part: Range) -> bool:
+        plan = plan_raw if part.topic == topics.RAW else plan_readings
+        return all(self._until_acknowledged(flow, part, insert) for insert in plan(part))
+
+    def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert) -> bool:
+        wait_s, began = FIRST_WAIT_S, time.monotonic()
+        while flow.owned:
+            try:
+                self._tables.insert(insert, part.check)
+            except RetryableError as error:
+                log.warning("insert is tried again", extra={"where": part.where, "error": str(error)})
+                metrics.RETRIES.labels(insert.table).inc()
+                self.trouble[part.where] = str(error)
+                if self._stop.wait(wait_s):
+                    return False
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            else:
+                self.trouble.pop(part.where, None)
+                self._count(insert, part.check, time.monotonic() - began)
+                return True
+        self.trouble.pop(part.where, None)
+        return False
+
+    def _count(self, insert: Insert, check: bool, took_s: float) -> None:
+        metrics.ROWS.labels(insert.table).inc(insert.rows.num_rows)
+        metrics.INSERT_SECONDS.labels(insert.table).observe(took_s)
+        if check:
+            metrics.CHECKED.labels(insert.table).inc()
+        if insert.table == "readings":
+            received_ms = insert.rows["received_at"].to_numpy().astype("datetime64[ms]").astype(np.int64)
+            self._delays.observe(np.maximum(time.time() * 1000 - received_ms, 0) / 1000)
