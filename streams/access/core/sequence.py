@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.access.core.grouped import Grouped
-from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, NO_SEQ, Run, take
-from streams.access.decode.columns import Int32, Int64
+from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, NO_SEQ, Fresh, Run, take
+from streams.access.decode.columns import Bool, Int32, Int64
 
 NO_BOOT: Final = -1
 INTERVAL_BYTES: Final = 16
@@ -41,6 +41,8 @@ class Sequences:
     def __init__(self, capacity: int) -> None:
         self.boots: Int64 = np.full((capacity, MAX_BOOTS), NO_BOOT, np.int64)
         self.highest: Int64 = np.full((capacity, MAX_BOOTS), NO_SEQ, np.int64)
+        self.gaps: Bool = np.zeros(capacity, bool)
+        """Whether something is kept of the device's latest boot."""
         self.kept: dict[int, bytes] = {}
         self.kept_bytes = 0
 
@@ -48,6 +50,7 @@ class Sequences:
         more = capacity - len(self.boots)
         self.boots = np.concatenate([self.boots, np.full((more, MAX_BOOTS), NO_BOOT, np.int64)])
         self.highest = np.concatenate([self.highest, np.full((more, MAX_BOOTS), NO_SEQ, np.int64)])
+        self.gaps = np.concatenate([self.gaps, np.zeros(more, bool)])
 
     def plan(self, device: Int32, boot: Int64, seq: Int64) -> Plan:
         """What each row's (boot, seq) is to its device. Rows in their order; boot and seq are not negative."""
@@ -57,9 +60,11 @@ class Sequences:
         groups = Grouped(device)
         boot, seq = boot[groups.order], seq[groups.order]
         normal = groups.all_of(self._follows(groups, boot, seq))
+        repeats = groups.all_of(self._seen(groups, boot, seq))
+        fresh[groups.order[repeats[groups.of]]] = Fresh.REPEAT
         runs: dict[int, list[Run]] = {}
         missing = 0
-        for group in np.flatnonzero(~normal).tolist():
+        for group in np.flatnonzero(~(normal | repeats)).tolist():
             number, start = int(groups.device[group]), int(groups.starts[group])
             runs[number] = self.runs_of(number)
             for at in range(start, start + int(groups.sizes[group])):
@@ -78,6 +83,11 @@ class Sequences:
         # a device never heard of may begin with any boot
         before_boot[groups.starts] = np.where(stored == NO_BOOT, boot[groups.starts], stored)
         return (boot == before_boot) & (seq == before_seq + 1)
+
+    def _seen(self, groups: Grouped, boot: Int64, seq: Int64) -> Any:
+        """Of each sorted row whether it surely is a repeat: of the latest boot, below its highest, nothing missing."""
+        boots, highest, gaps = (a[groups.device][groups.of] for a in (self.boots[:, 0], self.highest[:, 0], self.gaps))
+        return (boot == boots) & (seq <= highest) & ~gaps
 
     def _most(self) -> int:
         return MAX_INTERVALS if self.kept_bytes < MAX_KEPT_BYTES else 1
@@ -113,11 +123,13 @@ class Sequences:
                 flat = [run.closed, *(end for interval in run.missing for end in interval)]
                 self.kept[key] = np.array(flat, np.int64).tobytes()
                 self.kept_bytes += len(self.kept[key])
+        self.gaps[device] = device * MAX_BOOTS in self.kept
 
     def keep(self, keys: Int64, sizes: Int64, blob: bytes) -> None:
         """Take over `kept` as a snapshot holds it: keys, bytes of each, and all of them one after the other."""
         at = 0
         for key, size in zip(keys.tolist(), sizes.tolist(), strict=True):
             self.kept[key] = blob[at : at + size]
+            self.gaps[key // MAX_BOOTS] |= key % MAX_BOOTS == 0
             at += size
         self.kept_bytes = at
