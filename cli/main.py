@@ -58,7 +58,7 @@ def main() -> None:
         millrace()
     except MillraceError as error:
         click.echo(f"millrace: {error}", err=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":

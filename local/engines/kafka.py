@@ -14,6 +14,7 @@ from local.ports import LOOPBACK
 from local.programs import Program, ProgramError
 
 JARS: Final = Path(__file__).parents[2] / ".deps" / "kafka"
+OLDEST_JAVA: Final = 17
 _TEMPLATES: Final = Path(__file__).parent / "kafka.d"
 _JVM: Final = (
     "-Xms128m",

@@ -8,6 +8,8 @@ from local.programs import ProgramError
 
 _TIMEOUT_S: Final = 5.0
 _NEVER_EXPIRES: Final = b"\x05\x11\xff\xff\xff\xff"
+_OPTIONS: Final = b"\x19"
+"""QoS 1, retain as published, retained ones only once: as the bridge asks. mosquitto never changes a subscription."""
 _CONNACK: Final = 0x20
 _SUBACK: Final = 0x90
 
@@ -31,7 +33,7 @@ def make_session(path: Path, client: str, user: str, password: str, topic_filter
         # user name and password, no clean start
         head = b"\x00\x04MQTT\x05\xc0\x00\x00" + _NEVER_EXPIRES
         _exchange(connection, b"\x10", head + _text(client) + _text(user) + _text(password), _CONNACK)
-        _exchange(connection, b"\x82", b"\x00\x01\x00" + _text(topic_filter) + b"\x01", _SUBACK)
+        _exchange(connection, b"\x82", b"\x00\x01\x00" + _text(topic_filter) + _OPTIONS, _SUBACK)
         connection.sendall(b"\xe0\x00")
 
 

@@ -1,0 +1,77 @@
+"""`millrace init`: what must be there before the first service starts. Harmless when it is there already."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from cli.context import data_option, settings
+from runtime.errors import RetryableError
+from runtime.kafka import clients, topics
+from runtime.settings import KafkaSettings, setting
+from schemas.control import POLICY_KEY
+from schemas.topics import CONTROL
+from sinks.migrate import migrate
+from sinks.settings import MigrationSettings
+from streams.access.policy import SHIPPED, check, shipped
+
+T = TypeVar("T")
+_PATIENCE_S: Final = 60.0
+_TIMEOUT_S: Final = 15.0
+
+
+@dataclass(frozen=True)
+class InitSettings(KafkaSettings, MigrationSettings):
+    """How topics, tables and the first policy are made."""
+
+    partitions: int = setting(
+        4, doc="partitions of every telemetry topic; fixed for the platform's life", low=1, high=1_000
+    )
+    replication: int = setting(1, doc="copies of every topic: 1 on one machine, 3 in production", low=1, high=9)
+    kafka_retention_days: int = setting(7, doc="how long Kafka keeps telemetry: how far back can be replayed", low=1)
+    starting_policy: str = setting("default", doc="policy of a platform that has none yet", choices=SHIPPED)
+
+
+@click.command()
+@data_option
+def init(data: Path) -> None:
+    """Make topics and tables and publish the starting policy, where they are missing.
+
+    Waits a minute for Kafka and ClickHouse. `millrace up` and docker-compose call it. Example: millrace init
+    """
+    found = settings(InitSettings, data)
+    plans = topics.plans(found.partitions, found.replication, found.kafka_retention_days * topics.DAY_MS)
+    facts = patiently(lambda: topics.ensure(found, plans, found.replication))
+    click.echo("topics: " + ", ".join(f"{name} (epoch {fact.epoch})" for name, fact in facts.items()))
+    applied = patiently(lambda: migrate(found))
+    click.echo("migrations: " + (", ".join(applied) or "nothing to do"))
+    published = patiently(lambda: publish_starting_policy(found, found.starting_policy))
+    click.echo(f"policy: {f'starting with {found.starting_policy}' if published else 'there is one'}")
+
+
+def patiently(call: Callable[[], T], patience_s: float = _PATIENCE_S) -> T:
+    """Try again while a dependency is away. Raises the last RetryableError when patience ends."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return call()
+        except RetryableError as error:
+            if time.monotonic() > deadline:
+                raise
+            click.echo(f"waiting: {error}", err=True)
+            time.sleep(0.5)
+
+
+def publish_starting_policy(found: KafkaSettings, name: str) -> bool:
+    """Publish the shipped policy `name` unless there is a policy. Returns whether it did."""
+    if POLICY_KEY in topics.read_control(found):
+        return False
+    policy = check(shipped(name), f"{name}.yaml")
+    producer = clients.producer(found)
+    producer.produce(CONTROL, key=POLICY_KEY, value=policy.encode())
+    if producer.flush(_TIMEOUT_S):
+        raise RetryableError("Kafka did not take the starting policy")
+    return True

@@ -1,0 +1,173 @@
+"""`millrace up`, `status` and `down`: the platform on this machine, without Docker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from cli.context import data_option
+from local import status as told
+from local.platform import Platform, missing
+from local.programs import tail
+from local.supervisor import Supervisor
+from runtime import logs
+from runtime.errors import MillraceError
+
+READY_S: Final = 120.0
+DOWN_S: Final = 120.0
+_LOOK_S: Final = 0.1
+_json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
+
+
+class UpError(MillraceError):
+    """The platform did not come up; the message says why and where to look."""
+
+
+@click.command()
+@data_option
+@click.option("--detach", is_flag=True, help="Return when everything is ready; it goes on in the background.")
+@click.option(
+    "--insecure-loopback",
+    "insecure",
+    is_flag=True,
+    help="Open MQTT without TLS on 127.0.0.1 as well, for trying out: the client id stands for the identity.",
+)
+def up(data: Path, detach: bool, insecure: bool) -> None:
+    """Start Kafka, ClickHouse, mosquitto and Millrace's services, and keep them running.
+
+    Example: millrace up --insecure-loopback --detach
+    """
+    _check_machine()
+    data = data.resolve()
+    if detach:
+        _detached(data, insecure)
+    else:
+        _in_the_foreground(data, insecure)
+
+
+@click.command()
+@_json
+@data_option
+def status(as_json: bool, data: Path) -> None:
+    """What runs, where it is, and the ledger. Example: millrace status --json"""
+    found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}}
+    found["ledger"] = _ledger(data) if _is_up(found, "clickhouse") else None
+    click.echo(orjson.dumps(found).decode() if as_json else _table(found, data))
+
+
+@click.command()
+@data_option
+def down(data: Path) -> None:
+    """End the platform: what brings messages in first, Kafka last. Nothing that was acknowledged is lost.
+
+    Example: millrace down
+    """
+    if not told.is_running(data):
+        click.echo(f"nothing runs on {data}")
+        return
+    pid = told.pid_of(data)
+    assert pid is not None
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_S
+    while told.is_running(data):
+        if time.monotonic() > deadline:
+            raise UpError(f"process {pid} still runs after {DOWN_S:.0f} s: see {data / 'logs'}")
+        time.sleep(_LOOK_S)
+    click.echo("stopped")
+
+
+def _check_machine() -> None:
+    lacking = missing()
+    if lacking:
+        lines = "".join(f"\n  {what.what}\n      {what.command}" for what in lacking)
+        raise UpError(f"this machine lacks:{lines}\n`make setup` installs all of it where it may")
+
+
+def _in_the_foreground(data: Path, insecure: bool) -> None:
+    with told.lock(data):
+        logs.configure("up", form="human")
+        platform = Platform.on(data, insecure)
+        platform.logs.mkdir(exist_ok=True)
+        lines = "".join(f"{key}={value}\n" for key, value in platform.client_environment().items())
+        told.write(platform.run, "env", lines.encode())
+        specs, endpoints = platform.specs(), platform.endpoints()
+
+        def changed(services: Any) -> None:
+            text = orjson.dumps(told.describe(services, specs, endpoints))
+            told.write(platform.run, "status.json", text)
+
+        supervisor = Supervisor(specs, platform.logs, changed)
+        if not supervisor.run():
+            raise UpError(_failures(told.read(data) or {}, data))
+
+
+def _detached(data: Path, insecure: bool) -> None:
+    if told.is_running(data):
+        with told.lock(data):  # says so and how to go on
+            pass
+    (data / "logs").mkdir(parents=True, exist_ok=True)
+    log = data / "logs" / "supervisor.log"
+    argv = [sys.executable, "-m", "cli.main", "up", "--data", str(data)]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            argv + ["--insecure-loopback"] * insecure,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    _wait_ready(child, data, log)
+    found = told.read(data) or {}
+    click.echo(f"the platform on {data} is ready")
+    for name, where in found["endpoints"].items():
+        click.echo(f"  {name:12}{where or '(closed)'}")
+
+
+def _wait_ready(child: "subprocess.Popen[bytes]", data: Path, log: Path) -> None:
+    deadline = time.monotonic() + READY_S
+    while True:
+        found = told.read(data) or {}
+        mine = found.get("supervisor") == child.pid
+        if mine and found["ready"]:
+            return
+        if child.poll() is not None:
+            raise UpError(tail(log, 3).removeprefix("millrace: "))
+        if mine and any(service["state"] == "failed" for service in found["services"]):
+            raise UpError(_failures(found, data))
+        if time.monotonic() > deadline:
+            raise UpError(f"not ready after {READY_S:.0f} s; it goes on trying.\n{_table(found, data)}")
+        time.sleep(_LOOK_S)
+
+
+def _failures(found: dict[str, Any], data: Path) -> str:
+    failed = [s for s in found.get("services", []) if s["state"] == "failed"]
+    ends = [f"{s['name']}: {s['why']}\n{tail(data / 'logs' / (s['name'] + '.log'), 5)}" for s in failed]
+    return "the platform did not start.\n" + "\n".join(ends)
+
+
+def _is_up(found: dict[str, Any], name: str) -> bool:
+    return any(s["name"] == name and s["state"] == "running" for s in found["services"])
+
+
+def _ledger(data: Path) -> dict[str, Any] | None:
+    """The ledger, or None while it cannot be read."""
+    return None
+
+
+def _table(found: dict[str, Any], data: Path) -> str:
+    lines = [f"{data}: {'ready' if found.get('ready') else 'not ready'}"]
+    for s in found.get("services", []):
+        pid = s["pid"] or "-"
+        lines.append(
+            f"  {s['name']:12} {s['state']:11} pid {pid:<8} restarts {s['restarts']}  {s.get('why', '')}".rstrip()
+        )
+    lines += [f"  {name:12} {where or '(closed)'}" for name, where in found.get("endpoints", {}).items()]
+    if found.get("ledger"):
+        lines.append(f"  {'ledger':12} {orjson.dumps(found['ledger']).decode()}")
+    return "\n".join(lines)

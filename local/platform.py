@@ -1,0 +1,156 @@
+"""The platform on one machine: folders, ports, engines and services put together for the supervisor."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from local import ports, services
+from local.engines import kafka
+from local.engines.clickhouse import ClickHouse
+from local.engines.kafka import Kafka
+from local.engines.mosquitto import BRIDGE_USER, Mosquitto
+from local.supervisor import Spec
+
+USUAL: Final = {"mqtt": 1883, "mqtts": 8883, "http": 8080, "kafka": 9092, "clickhouse": 8123}
+BRIDGE_CLIENT: Final = "millrace-bridge-0"
+"""Client id of the bridge with MILLRACE_INSTANCE=0: its session is made before the device listeners open."""
+AUTHORITY: Final = "identity"
+"""Folder below the data folder where the certificate authority lives; `millrace device add --cert` uses it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A platform on `data` (absolute), with the ports it got at this start."""
+
+    data: Path
+    port: Mapping[str, int]
+    insecure: bool
+
+    @classmethod
+    def on(cls, data: Path, insecure: bool) -> "Platform":
+        """Choose ports: the usual ones where they are free."""
+        return cls(data.resolve(), {name: ports.choose(usual) for name, usual in USUAL.items()}, insecure)
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def kafka(self) -> Kafka:
+        return Kafka(self.data / "kafka", self.port["kafka"], ports.free()[0])
+
+    @property
+    def clickhouse(self) -> ClickHouse:
+        return ClickHouse(self.data / "clickhouse", self.port["clickhouse"])
+
+    @property
+    def mosquitto(self) -> Mosquitto:
+        plain = self.port["mqtt"] if self.insecure else None
+        return Mosquitto(self.data / "mosquitto", self.data / AUTHORITY, self.port["mqtts"], plain, BRIDGE_CLIENT)
+
+    def endpoints(self) -> dict[str, str | None]:
+        """Where things are, for people and programs; null: not open."""
+        at = ports.LOOPBACK
+        return {
+            "mqtt": f"mqtt://{at}:{self.port['mqtt']}" if self.insecure else None,
+            "mqtts": f"mqtts://{at}:{self.port['mqtts']}",
+            "http": f"http://{at}:{self.port['http']}",
+            "kafka": f"{at}:{self.port['kafka']}",
+            "clickhouse": self.clickhouse.url,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Settings of the services, by name without prefix."""
+        return {
+            "KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{self.port['kafka']}",
+            "CLICKHOUSE_URL": self.clickhouse.url,
+            "CLICKHOUSE_PASSWORD_FILE": str(self.clickhouse.password_file),
+            "MQTT_URL": self.mosquitto.bridge_url,
+            "MQTT_USER": BRIDGE_USER,
+            "MQTT_PASSWORD_FILE": str(self.mosquitto.bridge_password_file),
+            "LISTEN": f"{ports.LOOPBACK}:{self.port['http']}",
+            "STARTING_POLICY": "loopback" if self.insecure else "default",
+        }
+
+    def client_environment(self) -> dict[str, str]:
+        """Settings of clients and devices: DATA/run/env."""
+        endpoints = self.endpoints()
+        found = {
+            "DEVICE_MQTT_URL": endpoints["mqtt"],
+            "DEVICE_MQTTS_URL": endpoints["mqtts"],
+            "DEVICE_HTTP_URL": endpoints["http"],
+            "CA_FILE": str(self.data / AUTHORITY / "ca.crt"),
+            "ANALYST_URL": self.clickhouse.analyst_url,
+            "ANALYST_PASSWORD_FILE": str(self.clickhouse.analyst_password_file),
+        }
+        shared = ("KAFKA_BOOTSTRAP", "CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
+        found |= {name: self.environment()[name] for name in shared}
+        return {f"MILLRACE_{name}": value for name, value in found.items() if value is not None}
+
+    def specs(self) -> list[Spec]:
+        """Engines, then services, in the order of the start."""
+        broker = self.kafka
+        engines = [
+            Spec("kafka", broker.program, start_limit_s=90),
+            Spec("clickhouse", self.clickhouse.program),
+            Spec("mosquitto", self.mosquitto.program, watched=False),
+        ]
+        return engines + [self._service(row) for row in services.SERVICES if _is_there(row)]
+
+    def _service(self, row: services.Row) -> Spec:
+        probes = ports.free()[0]
+        make = partial(services.program, row, self.environment(), probes)
+        extra = {} if row.one_shot else {"metrics": f"http://{ports.LOOPBACK}:{probes}/metrics"}
+        return Spec(row.name, make, row.after, row.one_shot, extra=extra)
+
+
+def _is_there(row: services.Row) -> bool:
+    try:
+        spec = importlib.util.find_spec(row.module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{row.module}.__main__")
+    except ModuleNotFoundError:
+        return False
+    return spec is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something the machine lacks, and the command that installs it."""
+
+    what: str
+    command: str
+
+
+def missing() -> Sequence[Missing]:
+    """What the local platform needs and this machine lacks; empty when all is there."""
+    apt = "sudo apt-get install --yes --no-install-recommends" if shutil.which("apt-get") else "install"
+    found = []
+    if shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin") is None:
+        found.append(Missing("mosquitto (the MQTT broker)", f"{apt} mosquitto"))
+    if not _java_works():
+        found.append(Missing("Java 17 or later (for Kafka)", f"{apt} default-jre-headless"))
+    if not any(kafka.JARS.glob("kafka_*.jar")):
+        found.append(Missing("Kafka's jars", "make setup"))
+    if importlib.util.find_spec("chdb") is None:
+        found.append(Missing("chdb (ClickHouse's engine)", "make setup"))
+    return found
+
+
+def _java_works() -> bool:
+    java = shutil.which("java")
+    if java is None:
+        return False
+    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = told.partition('version "')[2].partition(".")[0].partition('"')[0]
+    return version.isdecimal() and int(version) >= kafka.OLDEST_JAVA

@@ -1,0 +1,59 @@
+"""The table of Millrace's own services on one machine: what each is called, started with and waits for."""
+
+import http.client
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from local.ports import LOOPBACK
+from local.programs import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table. `settings` names what the service gets from the platform's environment."""
+
+    name: str
+    module: str
+    after: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    one_shot: bool = False
+
+
+_CLICKHOUSE: Final = ("CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
+
+SERVICES: Final = (
+    Row("init", "cli.main", ("kafka", "clickhouse"), (*_CLICKHOUSE, "STARTING_POLICY"), ("init",), one_shot=True),
+    Row("relay", "bridge.relay", ("init",)),
+    Row("bridge", "bridge.mqtt", ("init", "mosquitto"), ("MQTT_URL", "MQTT_USER", "MQTT_PASSWORD_FILE")),
+    Row("access", "streams.access", ("init",)),
+    Row("sink", "sinks", ("init",), _CLICKHOUSE),
+    Row("bridge-http", "bridge.http", ("init",), ("LISTEN",)),
+)
+"""In the order of the start; the stop goes backwards, so what brings messages in ends before what stores them."""
+
+
+def program(row: Row, environment: Mapping[str, str], probes_port: int) -> Program:
+    """How to run a service. `environment` has names without the prefix MILLRACE_."""
+    wanted = ("KAFKA_BOOTSTRAP", *row.settings)
+    own = {f"MILLRACE_{name}": environment[name] for name in wanted if name in environment}
+    own |= {"MILLRACE_HTTP_BIND": f"{LOOPBACK}:{probes_port}", "MILLRACE_INSTANCE": "0", "PYTHONUNBUFFERED": "1"}
+    return Program(row.name, (sys.executable, "-m", row.module, *row.arguments), is_ready(probes_port), own)
+
+
+def is_ready(port: int) -> Callable[[], bool]:
+    """Asks /health/ready of the service on this port."""
+
+    def ask() -> bool:
+        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1.0)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    return ask

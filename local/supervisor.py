@@ -1,0 +1,165 @@
+"""Starts services in order, watches them, restarts what dies, drains in reverse. One thread, a look every 50 ms."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from local.programs import Process, Program, ProgramError
+from local.states import ALIVE, Service, State
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 0.05
+PROBE_S: Final = 1.0
+"""How often the readiness of a running service is asked."""
+LOG_BYTES: Final = 16 << 20
+_LOGS_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A service to supervise. `program` writes its configuration and may raise ProgramError; called at every start.
+
+    It starts when all services named by `after` have been ready once. `watched` False: readiness is asked only while it
+    starts, because asking leaves traces there.
+    """
+
+    name: str
+    program: Callable[[], Program]
+    after: Sequence[str] = ()
+    one_shot: bool = False
+    watched: bool = True
+    start_limit_s: float = 60.0
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Shown in the status beside pid and state."""
+
+
+class Supervisor:
+    """`changed` is called with all services after each change of any."""
+
+    def __init__(
+        self, specs: Sequence[Spec], logs: Path, changed: Callable[[Sequence[Service]], None] = lambda _: None
+    ) -> None:
+        self.specs = list(specs)
+        self.services = {spec.name: Service(spec.name, spec.one_shot) for spec in specs}
+        self._processes: dict[str, Process] = {}
+        self._probe_at: dict[str, float] = {}
+        self._logs = logs
+        self._changed = changed
+        self._stop = False
+        self._logs_at = 0.0
+
+    # ---- what a caller does
+    def run(self) -> bool:
+        """Supervise until a signal, or until the start cannot go on; then drain. Returns whether it was asked to."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self.request_stop())
+        self._changed(list(self.services.values()))
+        asked = True
+        while not self._stop:
+            self.look(time.monotonic())
+            if self._is_stuck():
+                asked = False
+                break
+            time.sleep(LOOK_S)
+        self.drain()
+        return asked
+
+    def request_stop(self) -> None:
+        self._stop = True
+
+    @property
+    def is_ready(self) -> bool:
+        return all(service.is_well for service in self.services.values())
+
+    def look(self, now_s: float) -> None:
+        """See who ended, who is ready, who is due."""
+        for spec in self.specs:
+            self._collect(spec, now_s)
+            self._probe(spec, now_s)
+            self._start_if_due(spec, now_s)
+        if now_s >= self._logs_at:
+            self._logs_at = now_s + _LOGS_S
+            bound_logs(self._logs)
+
+    def drain(self) -> None:
+        """End all in the reverse of the order in which they started, each within its grace."""
+        for spec in reversed(self.specs):
+            service = self._set(self.services[spec.name].stop())
+            if service.state is State.STOPPING:
+                code = self._processes[spec.name].stop()
+                self._set(service.ended(code, time.monotonic()))
+
+    # ---- one service
+    def _collect(self, spec: Spec, now_s: float) -> None:
+        service = self.services[spec.name]
+        if service.state not in ALIVE:
+            return
+        code = self._processes[spec.name].exit_code()
+        if code is not None:
+            service = self._set(service.ended(code, now_s))
+            log.log(
+                logging.INFO if service.state is State.DONE else logging.WARNING,
+                "%s ended",
+                spec.name,
+                extra={"code": code, "state": str(service.state), "restarts": service.restarts},
+            )
+
+    def _probe(self, spec: Spec, now_s: float) -> None:
+        service = self.services[spec.name]
+        if service.one_shot or not self._is_to_be_probed(spec, service, now_s):
+            return
+        self._probe_at[spec.name] = now_s + PROBE_S
+        ready = self._processes[spec.name].program.ready()
+        was, service = service.state, self._set(service.probed(ready))
+        if was is not State.RUNNING and ready:
+            log.info("%s is ready", spec.name, extra={"pid": service.pid, "after_s": round(now_s - service.since_s, 2)})
+        elif was is State.STARTING and now_s - service.since_s > spec.start_limit_s:
+            log.warning("%s was not ready in time and is started again", spec.name)
+            self._processes[spec.name].kill()
+
+    def _is_to_be_probed(self, spec: Spec, service: Service, now_s: float) -> bool:
+        if service.state is State.STARTING:
+            return True
+        watched = spec.watched and service.state in (State.RUNNING, State.UNREADY)
+        return watched and now_s >= self._probe_at.get(spec.name, 0.0)
+
+    def _start_if_due(self, spec: Spec, now_s: float) -> None:
+        service = self.services[spec.name]
+        first = service.state is State.WAITING
+        if not service.is_due(now_s) or (first and not all(self.services[n].has_been_ready for n in spec.after)):
+            return
+        try:
+            process = Process(spec.program(), self._logs / f"{spec.name}.log")
+        except (ProgramError, OSError) as error:
+            self._set(service.refused(str(error)))
+            log.error("%s cannot be started: %s", spec.name, error)
+            return
+        self._processes[spec.name] = process
+        self._set(service.start(process.pid, now_s))
+
+    def _set(self, service: Service) -> Service:
+        if self.services[service.name] != service:
+            self.services[service.name] = service
+            self._changed(list(self.services.values()))
+        return service
+
+    def _is_stuck(self) -> bool:
+        """Whether a service waits for one that failed: the start cannot go on. Later failures take nobody down."""
+        failed = {name for name, service in self.services.items() if service.state is State.FAILED}
+        waiting = (spec for spec in self.specs if self.services[spec.name].state is State.WAITING)
+        return any(failed.intersection(spec.after) for spec in waiting)
+
+
+def bound_logs(folder: Path, most_bytes: int = LOG_BYTES) -> None:
+    """Keep each log below `most_bytes`: it becomes NAME.log.1. Its writer appends, so it goes on at the start."""
+    for file in folder.glob("*.log"):
+        if file.stat().st_size > most_bytes:
+            with file.open("rb+") as old, file.with_suffix(".log.1").open("wb") as kept:
+                while block := old.read(1 << 20):
+                    kept.write(block)
+                old.truncate(0)
