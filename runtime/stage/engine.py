@@ -1,7 +1,7 @@
 """The engine of a stage: apply records in order, write outputs, snapshot, load. Knows of Faust only what `Broker` says.
 
 Promises kept here (each is needed; see the protocol's model in the tests):
-- Never two outputs of one topic and partition in flight: a failed one could otherwise leave a gap.
+- Outputs leave in order and without gaps (outbox.py).
 - A snapshot is frozen between two records, and stored only after every output up to it was acknowledged.
 - What is committed follows the snapshots; what is loaded is the newest snapshot, and reading starts after it.
 - Memory is kept over a rebalance only if nobody else stored a snapshot meanwhile.
@@ -10,7 +10,7 @@ Promises kept here (each is needed; see the protocol's model in the tests):
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -19,6 +19,7 @@ from runtime.stage import metrics, store
 from runtime.stage import snapshot as form
 from runtime.stage.admission import Options, admit, first, goal
 from runtime.stage.contract import Output, Record, Stage, State
+from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.snapshot import Snapshot, Written
 from schemas import topics as names
@@ -30,17 +31,6 @@ from schemas.topics import state_topic
 log = logging.getLogger(__name__)
 SNAPSHOT_WARN_BYTES: Final = 16 << 20
 """Half of what the snapshot topic takes: time for more partitions."""
-
-
-class Sent(Protocol):
-    """What Kafka answers to a record written."""
-
-    @property
-    def offset(self) -> int: ...
-
-
-Send = Callable[[str, bytes | None, bytes, int, list[tuple[str, bytes]] | None], Awaitable[Awaitable[Sent]]]
-"""(topic, key, value, partition, headers) → accepted for sending → acknowledged."""
 
 
 class Message(Protocol):
@@ -71,7 +61,6 @@ class Held:
     position: int = 0
     highest: Highest = START
     written: dict[str, Written] = field(default_factory=dict)
-    pending: dict[str, Awaitable[Sent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.position, self.highest, self.written = self.meta.position, self.meta.highest, dict(self.meta.written)
@@ -98,7 +87,7 @@ class Engine:
         self._begun_anew: set[int] = set()
         self._flow = asyncio.Lock()
         self._storing = asyncio.Lock()
-        self._send: Send | None = None
+        self._outbox: Outbox | None = None
         self._reader: Callable[[], store.Reader] | None = None
         self._same_topics: Callable[[], None] | None = None
         self._label_metrics(stage)
@@ -113,9 +102,9 @@ class Engine:
         self._output_bytes = {t: metrics.OUTPUT_BYTES.labels(name, t) for t in stage.outputs}
         self._already = {t: metrics.KNOWN.labels(name, t) for t in stage.outputs}
 
-    def connect(self, send: Send, reader: Callable[[], store.Reader], same_topics: Callable[[], None]) -> None:
+    def connect(self, outbox: Outbox, reader: Callable[[], store.Reader], same_topics: Callable[[], None]) -> None:
         """How outputs leave, how snapshots are read, and a check (blocking) that topics are still the same ones."""
-        self._send, self._reader, self._same_topics = send, reader, same_topics
+        self._outbox, self._reader, self._same_topics = outbox, reader, same_topics
 
     # --- records
 
@@ -197,23 +186,13 @@ class Engine:
                 self._already[topic].inc()
                 held.written[topic] = replace(before, last=here)
                 continue
-            offset = before.offset
-            if topic in held.pending:
-                offset = (await held.pending.pop(topic)).offset
             last = max(before.last, known)
             link = Provenance(here.epoch, here.src, last.src if last.epoch == here.epoch else NONE)
-            held.pending[topic] = await self._out(
-                topic, None, output.value, record.partition, [*output.headers, *link.encode()]
-            )
-            held.written[topic] = Written(here, offset)
+            assert self._outbox is not None
+            await self._outbox.send(topic, record.partition, output.value, [*output.headers, *link.encode()])
+            held.written[topic] = replace(before, last=here)
             self._outputs[topic].inc()
             self._output_bytes[topic].inc(len(output.value))
-
-    async def _out(
-        self, topic: str, key: bytes | None, value: bytes, partition: int, headers: list[tuple[str, bytes]] | None
-    ) -> Awaitable[Sent]:
-        assert self._send is not None
-        return await self._send(topic, key, value, partition, headers)
 
     def _watch_drain(self) -> None:
         if self.options.drain and self.loaded and all(held.goal is None for held in self.held.values()):
@@ -245,14 +224,16 @@ class Engine:
                 fingerprint=held.print_of_last(),
                 highest=held.highest,
             )
-            pending, written, held.dirty = dict(held.pending), dict(held.written), False
-        for topic, sent in pending.items():
-            written[topic] = replace(written[topic], offset=(await sent).offset)
+            written, held.dirty = dict(held.written), False
+        topic = state_topic(self.stage.name)
+        assert self._outbox is not None
+        offsets = await self._outbox.settled(partition)  # outputs first: what the snapshot knows of must be there
+        written = {name: replace(w, offset=max(w.offset, offsets.get(name, -1))) for name, w in written.items()}
         meta = replace(meta, written=written)
         value = await asyncio.to_thread(lambda: form.encode(meta, self.stage.encode(frozen)))
-        key = form.key(partition, held.turn)
-        done = await (await self._out(state_topic(self.stage.name), key, value, partition, None))
-        held.meta, held.turn, held.state_end = meta, held.turn + 1, done.offset + 1
+        await self._outbox.send(topic, partition, value, [], form.key(partition, held.turn))
+        stored_at = (await self._outbox.settled(partition))[topic]
+        held.meta, held.turn, held.state_end = meta, held.turn + 1, stored_at + 1
         if self.held.get(partition) is held:
             self._safe[partition] = meta.position
         self._observe_snapshot(partition, len(value), time.perf_counter() - begin)

@@ -4,10 +4,11 @@ Written against faust-streaming 0.15.3 and aiokafka 0.14; tests/stage/test_faust
 
     Consumer.commit               only what an acknowledged snapshot covers; Faust's own arithmetic is off by one
     Consumer.ack                  forgets the message: nothing grows, nothing decides an offset
+    Consumer.on_buffer_full       does nothing: the stock one makes a busy consumer sleep for a second at a time
     Consumer.wait_empty           before partitions go (rebalance, stop): finish the record in hand, snapshot, commit
     Consumer.perform_seek         the snapshot is the truth: seek to its position, whatever is committed
     ConsumerThread                sticky assignment, a shorter long poll, errors of the group made visible
-    Producer._settings_extra      idempotent, acknowledged by all replicas
+    App.BootStrategy              no producer: outputs have their own (outbox.py), faster and without gaps
     App._crash                    any crash of a part of Faust ends the process: it would restart on half-applied state
     App.on_rebalance_complete     awaited before the flow resumes: here partitions are loaded
 """
@@ -90,6 +91,12 @@ class Consumer(driver.Consumer):
         self._unacked_messages.discard(message)
         return True
 
+    def on_buffer_full(self, tp: Any) -> None:
+        """Nothing: a full queue makes the fetcher wait, which is enough. The stock one ends in sleeping for 1 s."""
+
+    def on_buffer_drop(self, tp: Any) -> None:
+        """Nothing; see on_buffer_full."""
+
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         assigned = self.assignment()
         wanted = {TP(self.app.source, p): offset for p, offset in self.app.flow.committable().items()}
@@ -121,27 +128,23 @@ class Consumer(driver.Consumer):
         await self._thread.check()
 
 
-class Producer(driver.Producer):
-    def _settings_extra(self) -> Mapping[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
-
-
 class Transport(driver.Transport):
     Consumer = Consumer
-    Producer = Producer
+
+
+class BootStrategy(faust.App.BootStrategy):
+    enable_kafka_producer = False
 
 
 class App(faust.App):
     """A Faust app of one source topic whose records go to `flow`."""
 
+    BootStrategy = BootStrategy
     flow: Flow
     source: str
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
-
-    def _new_producer_transport(self) -> Transport:
-        return Transport(self.conf.broker_producer, self)
 
     def _create_directories(self) -> None:
         """None: nothing is kept on disk."""
@@ -156,16 +159,11 @@ class App(faust.App):
         async def records(stream: Any) -> None:
             async for event in stream.noack().events():
                 try:
-                    await handle(event.message)
+                    if event.message.generation_id == self.consumer_generation_id:  # not fetched before a rebalance
+                        await handle(event.message)
                     await stream.ack(event)
                 except Exception as error:
                     die(error, f"{self.source}/{event.message.partition} offset {event.message.offset}")
-
-    async def write(
-        self, topic: str, key: bytes | None, value: bytes, partition: int, headers: list[tuple[str, bytes]] | None
-    ) -> Any:
-        """Hand a record to the producer; the future it returns is done when all replicas have it."""
-        return await self.producer.send(topic, key, value, partition, None, headers)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int | None]:
         """Next offset to be written of source partitions, as the last fetch told; None before the first."""
@@ -199,10 +197,6 @@ def build(settings: StageSettings, group: str, source: str, flow: Flow) -> App:
         broker_request_timeout=max(40.0, settings.session_timeout_s + 10),
         broker_rebalance_timeout=max(30.0, settings.session_timeout_s),
         broker_commit_interval=_NEVER_S,  # commits follow snapshots
-        producer_acks=-1,
-        producer_compression_type="lz4",
-        producer_max_request_size=64 << 20,  # the topics' own limits decide
-        producer_linger=0,
     )
     app.flow, app.source = flow, source
 

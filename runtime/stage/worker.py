@@ -21,6 +21,7 @@ from runtime.stage import faust_app, store
 from runtime.stage.admission import Options
 from runtime.stage.contract import Stage
 from runtime.stage.engine import Engine
+from runtime.stage.outbox import KafkaOutbox
 from runtime.stage.settings import StageSettings
 from schemas import topics as names
 from schemas.control import TopicFacts
@@ -102,7 +103,7 @@ class Worker:
             check_topics(topics.identities(admin, list(facts)), facts)
 
         await asyncio.to_thread(same_topics)
-        engine.connect(app.write, lambda: store.Reader(self.settings), same_topics)
+        engine.connect(KafkaOutbox(self.settings), lambda: store.Reader(self.settings), same_topics)
         app.consume(engine.handle)
         self.engine, self._app = engine, app
         self._tasks += [
