@@ -86,7 +86,8 @@ class Writer:
             self.close()
         elif self._linger is None:
             self._linger = self._loop.call_later(self._linger_s, self.close)
-        self._report()
+        if self.intake.paused:
+            self._report()
 
     def close(self) -> None:
         """Close the open group now, without waiting for more rows."""

@@ -1,0 +1,86 @@
+"""Properties of an MQTT 5 PUBLISH (MQTT 5.0, 3.3.2.3) to what a raw row keeps of them."""
+
+from typing import Final
+
+from bridge.core.rows import Properties
+
+_FIXED_BYTES: Final = {0x01: 1, 0x02: 4, 0x23: 2}
+"""Payload format, message expiry, topic alias: of no use here, of known length."""
+_CONTENT_TYPE: Final = 0x03
+_TEXTS: Final = (_CONTENT_TYPE, 0x08, 0x09)
+_SUBSCRIPTION: Final = 0x0B
+_USER: Final = 0x26
+_USER_KEYS: Final = {b"ts": 1, b"boot": 2, b"seq": 3}
+_REPEATS_BYTES: Final = 256
+_NOTHING: Final = Properties()
+
+
+def parse(block: bytes) -> Properties | None:
+    """The properties that count, None when there are none of them. A key that stands twice counts once: the last.
+
+    Raises ValueError or IndexError on a block that is no list of properties.
+    """
+    found: list[bytes | None] = [None, None, None, None]
+    ack = False
+    at, end = 0, len(block)
+    while at < end:
+        kind = block[at]
+        at += 1
+        if kind == _USER:
+            key, at = _text(block, at)
+            value, at = _text(block, at)
+            if key in _USER_KEYS:
+                found[_USER_KEYS[key]] = value
+            elif key == b"ack":
+                ack = value == b"1"
+        elif kind in _TEXTS:
+            value, at = _text(block, at)
+            if kind == _CONTENT_TYPE:
+                found[0] = value
+        elif kind in _FIXED_BYTES:
+            at += _FIXED_BYTES[kind]
+        elif kind == _SUBSCRIPTION:
+            while block[at] & 0x80:
+                at += 1
+            at += 1
+        else:
+            raise ValueError(f"unknown property 0x{kind:02x}")
+    if at != end:
+        raise ValueError("a property is longer than its block")
+    properties = Properties(found[0], found[1], found[2], found[3], ack)
+    return None if properties == _NOTHING else properties
+
+
+def _text(block: bytes, at: int) -> tuple[bytes, int]:
+    start = at + 2
+    end = start + (block[at] << 8 | block[at + 1])
+    return block[start:end], end
+
+
+class PropertyCache:
+    """`cache.get(block)` is parse(block), remembered for the blocks that repeat: content types, not sequence numbers.
+
+    At most `size` blocks of at most 256 bytes are kept. A malformed block counts as none (`malformed` counts them): the
+    message itself is intact, and what it should have said cannot be known.
+    """
+
+    def __init__(self, size: int = 10_000) -> None:
+        self.malformed = 0
+        self._size = size
+        self._known: dict[bytes, Properties | None] = {}
+
+    def get(self, block: bytes) -> Properties | None:
+        try:
+            return self._known[block]
+        except KeyError:
+            pass
+        try:
+            found = parse(block)
+        except (ValueError, IndexError):
+            self.malformed += 1
+            return None
+        if (found is None or (found.seq is None and found.ts is None)) and len(block) <= _REPEATS_BYTES:
+            if len(self._known) >= self._size:
+                self._known.clear()
+            self._known[block] = found
+        return found
