@@ -1,8 +1,9 @@
 """All that access knows of one partition, and what it makes of each record."""
 
 import logging
+from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from streams.access.core.rules import NO_ROLE, Rules
 from streams.access.core.sequence import Sequences
 from streams.access.decode import Decoder
 from streams.access.decode.columns import Int32
+from streams.access.decode.spans import milliseconds
 from streams.access.policy import PolicyError, decode
 
 log = logging.getLogger(__name__)
@@ -44,11 +46,23 @@ class Frozen:
     arrays: dict[str, Any]
 
 
+@dataclass(slots=True)
+class Seen:
+    """What the last data record was, for metrics: `rules` counts denied and dead messages by rule, `received_ms` is
+    when the bridge read the last message, `fallback` whether the decoder's batch path failed."""
+
+    counts: Counts = field(default_factory=Counts)
+    rules: Tally[str] = field(default_factory=Tally)
+    received_ms: int = 0
+    fallback: bool = False
+
+
 class State:
     """One partition. `decoder` learns shapes of payloads, shared by partitions; nothing of it is part of the state."""
 
     def __init__(self, decoder: Decoder, capacity: int = 1024) -> None:
         self.decoder = decoder
+        self.seen = Seen()
         self.time_ms = 0
         self.devices = DeviceTable(capacity)
         self.registry = Registry(capacity)
@@ -79,7 +93,9 @@ class State:
 
     def _data(self, batch: Any) -> Output:
         messages, raw_rows = _messages(batch)
+        self.seen = Seen()
         counts, found = self._judged(messages, raw_rows) if len(messages) else (Counts(), _EMPTY)
+        self.seen.counts = counts
         return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
 
     def _judged(self, batch: Any, raw_rows: Int32 | None) -> tuple[Counts, pa.RecordBatch]:
@@ -95,6 +111,9 @@ class State:
         self.sequences.commit(judged.sequences)
         self.buckets.commit(judged.buckets)
         self.replays.commit(judged.replayed)
+        self.seen.rules.update(reason.partition(":")[0] for reason in judged.reason.values())
+        self.seen.received_ms = int(milliseconds(batch.column("received_at"))[-1])
+        self.seen.fallback |= judged.decoded.fallback
         return counts, found
 
     def _halved(self, batch: Any, raw_rows: Int32 | None, error: Exception) -> tuple[Counts, pa.RecordBatch]:
@@ -103,6 +122,7 @@ class State:
             log.error("a message could not be judged", exc_info=error)
             replayed = 1 - batch.column("replay_of").null_count
             reason = f"internal: {type(error).__name__}"
+            self.seen.rules["internal"] += 1
             return Counts(1, dead_letters=1, replayed=replayed), answer.unreadable(batch, int(rows[0]), reason)
         middle = len(batch) // 2
         one, other = (

@@ -1,0 +1,45 @@
+"""Metrics of the access stage, beside those of every stage (runtime/stage/metrics.py)."""
+
+from prometheus_client import Counter, Histogram
+
+from runtime.probes import DELAY_BUCKETS_S
+from schemas.vocabulary import Verdict
+from streams.access.core.state import Seen
+
+MESSAGES = Counter("millrace_access_messages_total", "messages decided, by verdict", ["verdict"])
+REFUSED = Counter("millrace_access_refused_total", "messages denied or dead-lettered, by the rule they broke", ["rule"])
+READINGS = Counter("millrace_access_readings_total", "readings of accepted messages")
+MISSING = Counter("millrace_access_missing_total", "seq numbers given up: lost before they reached the bridge")
+REPLAYED = Counter("millrace_access_replayed_total", "messages that were replays of denied or dead-lettered ones")
+FALLBACKS = Counter(
+    "millrace_access_decode_fallbacks_total", "records decoded message by message because the batch path failed"
+)
+DELAY = Histogram(
+    "millrace_access_delay_seconds",
+    "from the bridge's receipt of a record's last message to the decision",
+    buckets=DELAY_BUCKETS_S,
+)
+
+_BY_VERDICT = [
+    (MESSAGES.labels(verdict.name.lower()), field)
+    for verdict, field in (
+        (Verdict.ACCEPTED, "accepted"),
+        (Verdict.DENIED, "denied"),
+        (Verdict.DEAD_LETTER, "dead_letters"),
+        (Verdict.DUPLICATE, "duplicates"),
+    )
+]
+
+
+def observe(seen: Seen, now_s: float) -> None:
+    """Count one data record."""
+    for counter, field in _BY_VERDICT:
+        counter.inc(getattr(seen.counts, field))
+    READINGS.inc(seen.counts.readings)
+    MISSING.inc(seen.counts.missing)
+    REPLAYED.inc(seen.counts.replayed)
+    FALLBACKS.inc(seen.fallback)
+    for rule, count in seen.rules.items():
+        REFUSED.labels(rule).inc(count)
+    if seen.received_ms:
+        DELAY.observe(max(0.0, now_s - seen.received_ms / 1000))
