@@ -136,7 +136,7 @@ def _read_all(consumer: Consumer) -> dict[str, tuple[int, bytes]]:
     deadline = time.monotonic() + _TIMEOUT_S
     position = low
     while position < high:
-        for message in consumer.consume(500, 0.5):
+        for message in consumer.consume(500, 0.02):
             failure = message.error()
             if failure is not None:
                 if failure.name() == "_PARTITION_EOF":
