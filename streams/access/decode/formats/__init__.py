@@ -7,7 +7,7 @@ fast.py answers for plain JSON, and only ever what `decode` would answer.
 from collections.abc import Callable
 from typing import Final
 
-from streams.access.decode.formats import plain_json
+from streams.access.decode.formats import arrow_stream, plain_json, senml_cbor, senml_json
 from streams.access.decode.limits import Invalid, shown
 from streams.access.decode.message import Message
 
@@ -20,6 +20,9 @@ FORMATS: Final[dict[str, Decode]] = {
     "": JSON,
     "application/json": JSON,
     "text/json": JSON,
+    "application/senml+json": senml_json.decode,
+    "application/senml+cbor": senml_cbor.decode,
+    "application/vnd.apache.arrow.stream": arrow_stream.decode,
 }
 """Content type, lower case and without parameters -> how it is decoded. Absent is the empty string."""
 

@@ -29,12 +29,15 @@ _RESERVED: Final = frozenset(("ts", "boot", "seq", "device"))
 
 
 def decode(payload: bytes, received_ms: int) -> Message:
+    return flatten(parse(payload))
+
+
+def parse(payload: bytes) -> Any:
     """Source of what is JSON: orjson (RFC 8259; no NaN, no comments, valid UTF-8, nested at most 1,024 deep)."""
     try:
-        found = orjson.loads(payload)
+        return orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         raise _why(payload, error) from None
-    return flatten(found)
 
 
 def child_of(value: object) -> str | None:
