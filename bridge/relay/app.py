@@ -1,0 +1,48 @@
+"""Builds the relay and runs it in a thread of its own."""
+
+import asyncio
+
+from bridge.relay.relay import Relay
+from bridge.relay.settings import RelaySettings
+from bridge.start import partitions_of_raw, wait_for_topics
+from runtime import lifecycle
+from runtime.probes import Probes
+from schemas import topics
+
+
+class Loop:
+    """Part of the service: steps the relay until told to stop."""
+
+    def __init__(self, relay: Relay, silence_s: float) -> None:
+        self._relay = relay
+        self._silence_s = silence_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._relay.open)
+        self._task = lifecycle.guard(self._run(), "relay")
+
+    async def stop(self) -> None:
+        self._relay.stopping = True
+        if self._task is not None:
+            await self._task
+        await asyncio.to_thread(self._relay.close)
+
+    async def _run(self) -> None:
+        while not self._relay.stopping:
+            await asyncio.to_thread(self._relay.step)
+
+    def wrong(self) -> str | None:
+        """For readiness: ticks are the platform's clock."""
+        silent_s = self._relay.silent_s()
+        return f"no tick for {silent_s:.0f} s" if silent_s > self._silence_s else None
+
+
+async def serve(settings: RelaySettings) -> None:
+    """Run until told to stop."""
+    await asyncio.to_thread(partitions_of_raw, settings)
+    facts = await asyncio.to_thread(wait_for_topics, settings, topics.CONTROL, topics.RAW)
+    loop = Loop(Relay(settings, facts[topics.CONTROL], facts[topics.RAW]), settings.silence_s)
+    probes = Probes(settings.http_bind)
+    probes.checks["ticks"] = loop.wrong
+    await lifecycle.run([loop], probes)
