@@ -13,6 +13,7 @@ from local.fleet.population import Population
 
 Int = npt.NDArray[np.int64]
 Float = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
 
 DEVICES_WITH_FAULT: Final = 0.05
 _SPIKE_SHARE: Final = 0.01
@@ -53,11 +54,12 @@ class Faults:
     to_ms: Int
     size: Float
 
-    def silent(self, device: Int, time_ms: Int) -> npt.NDArray[np.bool_]:
-        return (self.fault[device] == Fault.DROP_OUT) & self._in(device, time_ms)
+    def silent(self, device: Int, time_ms: Int) -> Bool:
+        found: Bool = (self.fault[device] == Fault.DROP_OUT) & self._in(device, time_ms)
+        return found
 
-    def _in(self, device: Int, time_ms: Int) -> npt.NDArray[np.bool_]:
-        inside: npt.NDArray[np.bool_] = (time_ms >= self.from_ms[device]) & (time_ms < self.to_ms[device])
+    def _in(self, device: Int, time_ms: Int) -> Bool:
+        inside: Bool = (time_ms >= self.from_ms[device]) & (time_ms < self.to_ms[device])
         return inside
 
     def apply(self, device: Int, time_ms: Int, values: Float, held: Float) -> None:

@@ -13,11 +13,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import orjson
 
 from local.fleet import packets
+from local.fleet.packets import Publication
 from schemas.topics import ack_topic
 
 log = logging.getLogger(__name__)
@@ -31,20 +32,13 @@ MAX_WINDOW: Final = 1000
 """Messages of a device that the broker has not acknowledged; what is more waits in the device."""
 _MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.1, 3.0
 _SUBSCRIBE_ID: Final = packets.MAX_PACKET_ID
+_LAST_ID: Final = _SUBSCRIBE_ID - 1
+_IDS: Final = [number.to_bytes(2, "big") for number in range(packets.MAX_PACKET_ID + 1)]
 _PUBACK: Final = b"\x40\x02"
 _TAKEN_OVER: Final = 0x8E
 
 Name = tuple[int, int]
 """(boot, seq)."""
-
-
-class Publication(NamedTuple):
-    """A message on its way. `topic` with its length; `name` when end-to-end acknowledgement is awaited."""
-
-    topic: bytes
-    properties: bytes
-    payload: bytes
-    name: Name | None = None
 
 
 @dataclass(slots=True)
@@ -207,23 +201,25 @@ class Device(asyncio.Protocol):
         if not self._backlog or self._restarting or not self.ready.is_set():
             return
         out = []
-        for _ in range(min(len(self._backlog), self._window - len(self._pending))):
-            topic, properties, payload, name = publication = self._backlog.popleft()
-            packet_id = self._next_id.to_bytes(2, "big")
-            self._next_id = self._next_id % (_SUBSCRIBE_ID - 1) + 1
+        backlog, pending, next_id = self._backlog, self._pending, self._next_id
+        for _ in range(min(len(backlog), self._window - len(pending))):
+            topic, properties, payload, name = publication = backlog.popleft()
+            packet_id = _IDS[next_id]
+            next_id = next_id + 1 if next_id < _LAST_ID else 1
             packet = packets.publish(topic, packet_id, properties, payload)
-            self._pending.append((packet_id, packet, name))
+            pending.append((packet_id, packet, name))
             out.append(packet)
             if name is not None:
                 self._totals.unconfirmed += name not in self._unconfirmed
                 self._unconfirmed[name] = publication, time.monotonic()
+        self._next_id = next_id
         if out:
             self._write(out)
 
     def _write(self, out: list[bytes]) -> None:
         if self._transport is not None:
             self._spoke_at = time.monotonic()
-            self._transport.write(b"".join(out))
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _again(self, publications: Sequence[Publication], now: float) -> None:
         """Send what Kafka did not acknowledge as new messages; their (boot, seq) tell that they are repeats."""
@@ -248,11 +244,8 @@ class Device(asyncio.Protocol):
     def _took(self, data: bytes, count: int) -> bool:
         """Whether `data` is `count` plain PUBACKs for the oldest messages, in order; then they are done."""
         pending = self._pending
-        if len(pending) < count:
+        if len(pending) < count or data != b"".join([_PUBACK + pending[i][0] for i in range(count)]):
             return False
-        for i in range(count):
-            if data[4 * i : 4 * i + 4] != _PUBACK + pending[i][0]:
-                return False
         for _ in range(count):
             pending.popleft()
         self._done(count)
@@ -261,7 +254,8 @@ class Device(asyncio.Protocol):
     def _done(self, count: int) -> None:
         self._totals.acknowledged += count
         self._heard_at = time.monotonic()
-        self._flush()
+        if self._backlog:
+            self._flush()
         if self._restarting:
             self._hang_up_if_done()
 

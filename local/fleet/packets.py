@@ -1,6 +1,6 @@
 """MQTT 5 as bytes: the packets that a device sends, and how to find the ends of those it gets."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 CONNACK: Final = 0x20
 PUBLISH: Final = 0x30
@@ -20,6 +20,16 @@ _SHORT: Final = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for 
 
 class PacketError(ValueError):
     """Bytes that are no MQTT packet."""
+
+
+class Publication(NamedTuple):
+    """A message to be published. `topic` with its length (see `text`), `properties` encoded, without their length;
+    `name` (boot, seq) when end-to-end acknowledgement is awaited."""
+
+    topic: bytes
+    properties: bytes
+    payload: bytes
+    name: tuple[int, int] | None = None
 
 
 def text(value: bytes) -> bytes:
@@ -59,10 +69,13 @@ def subscribe(packet_id: int, topic_filter: bytes) -> bytes:
 
 
 def publish(topic: bytes, packet_id: bytes, properties: bytes, payload: bytes) -> bytes:
-    """PUBLISH at QoS 1. `topic` comes with its length (see `text`), `properties` without theirs."""
+    """PUBLISH at QoS 1. Arguments as in Publication."""
+    if not properties:
+        size = len(topic) + 3 + len(payload)
+        return b"2%b%b%b\0%b" % (varint(size) if size > 16_383 else _SHORT[size], topic, packet_id, payload)
     before = varint(len(properties))
-    size = varint(len(topic) + 2 + len(before) + len(properties) + len(payload))
-    return b"".join((b"\x32", size, topic, packet_id, before, properties, payload))
+    size = len(topic) + 2 + len(before) + len(properties) + len(payload)
+    return b"".join((b"2", varint(size), topic, packet_id, before, properties, payload))
 
 
 def again(packet: bytes) -> bytes:

@@ -12,8 +12,10 @@ import pyarrow as pa
 
 from local.fleet import packets
 from local.fleet.kinds import CLIMATE, GATEWAY, KINDS, METRICS, Kind
+from local.fleet.packets import Publication
 from local.fleet.population import CHILDREN, HAS_PROPERTIES, Form, Member
 from schemas import ipc
+from schemas.topics import telemetry_topic
 
 Samples = Sequence[Sequence[float]]
 """Of each sample of a message its METRICS values: one, two for Form.ARRAY, one a child for gateways."""
@@ -30,15 +32,6 @@ _ARROW: Final = pa.schema(
         pa.field("value", pa.float64()),
     ]
 )
-
-
-class Body(NamedTuple):
-    """What is sent: channel, payload, encoded MQTT properties (those of HTTP are empty), readings that it holds."""
-
-    channel: str
-    payload: bytes
-    properties: bytes
-    readings: int
 
 
 class _Formats(NamedTuple):
@@ -63,7 +56,7 @@ def _formats(kind: Kind) -> _Formats:
 _BY_KIND: Final = {kind.name: _formats(kind) for kind in KINDS}
 
 
-def write(member: Member, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> Body:
+def write(member: Member, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> Publication:
     """A message as the policy wants it."""
     kind, form = member.kind, member.form
     payload = _WRITERS[form](kind, children, boot, seq, time_ms, samples)
@@ -74,17 +67,17 @@ def write(member: Member, children: Sequence[str], boot: int, seq: int, time_ms:
         properties += packets.user_property(b"ts", b"%d" % time_ms)
     if member.acknowledged:
         properties += packets.user_property(b"ack", b"1")
-    return Body(kind.channel, payload, properties, METRICS * len(samples))
+    return Publication(topic(member), properties, payload, (boot, seq) if member.acknowledged else None)
 
 
-def forbid(member: Member, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Body:
+def forbid(member: Member, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Publication:
     """A well-formed message that the role may not send: on another kind's channel, or for somebody else's child."""
     properties = b"" if member.http else identity(boot, seq)
     if member.kind is GATEWAY:
         payload = _BY_KIND[GATEWAY.name].child % (STRANGER.encode(), time_ms, *sample)
-        return Body(GATEWAY.channel, payload, properties, METRICS)
+        return Publication(topic(member), properties, payload)
     payload = _BY_KIND[member.kind.name].flat % (time_ms, boot, seq, *sample)
-    return Body(member.kind.forbidden, payload, properties, METRICS)
+    return Publication(topic(member, member.kind.forbidden), properties, payload)
 
 
 BROKEN: Final = (
@@ -102,9 +95,14 @@ BROKEN: Final = (
 """Payloads that no decoder may take for readings."""
 
 
-def malform(member: Member, boot: int, seq: int, which: int) -> Body:
+def malform(member: Member, boot: int, seq: int, which: int) -> Publication:
     """A message that cannot be understood. Its (boot, seq) are properties, so that even its repeats are known."""
-    return Body(member.kind.channel, BROKEN[which % len(BROKEN)], identity(boot, seq), 0)
+    return Publication(topic(member), identity(boot, seq), BROKEN[which % len(BROKEN)])
+
+
+def topic(member: Member, channel: str = "") -> bytes:
+    """A topic as it stands in a packet; the member's own channel unless said otherwise."""
+    return packets.text(telemetry_topic(member.id, channel or member.kind.channel).encode())
 
 
 def identity(boot: int, seq: int) -> bytes:
@@ -167,9 +165,7 @@ def _senml_cbor(kind: Kind, children: Sequence[str], boot: int, seq: int, time_m
 def _arrow(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
     devices, metrics = _names(tuple(children), kind)
     values = np.array(samples).ravel()
-    times = pa.Array.from_buffers(
-        _ARROW.field("time").type, len(values), [None, pa.py_buffer(np.full(len(values), time_ms))]
-    )
+    times = pa.array(np.full(len(values), time_ms)).cast(_ARROW.field("time").type)
     batch = pa.RecordBatch.from_arrays([devices, metrics, times, pa.array(values)], schema=_ARROW)
     return ipc.encode(batch)
 

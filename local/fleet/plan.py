@@ -8,7 +8,8 @@ import numpy as np
 
 from local.fleet import payloads
 from local.fleet.faults import Label, draw
-from local.fleet.payloads import Body
+from local.fleet.kinds import METRICS
+from local.fleet.packets import Publication
 from local.fleet.population import CHILDREN, Population, build
 from local.fleet.schedule import TICK_MS, Clock, Cycle, Fate, Mix, Schedule, Turns
 from local.fleet.signals import Int, Signals
@@ -46,7 +47,7 @@ class Message(NamedTuple):
     fate: Fate
     boot: int
     seq: int
-    body: Body
+    publication: Publication
 
 
 class Tick(NamedTuple):
@@ -109,7 +110,7 @@ class Plan:
     def expected(self) -> Expected:
         """What must be found when all of `ticks` was sent once."""
         found = Expected()
-        readings = np.array([payloads.samples_of(m) * payloads.METRICS for m in self.population.members])
+        readings = np.array([payloads.samples_of(m) * METRICS for m in self.population.members])
         for turns in self._turns():
             for fate, name in _FIELD.items():
                 setattr(found, name, getattr(found, name) + int((turns.fate == fate).sum()))
@@ -142,7 +143,9 @@ class Plan:
 
 
 def _merge(lanes: list[Turns]) -> Turns:
-    return lanes[0] if len(lanes) == 1 else Turns(*(np.concatenate(columns) for columns in zip(*map(_columns, lanes))))
+    if len(lanes) == 1:
+        return lanes[0]
+    return Turns(*(np.concatenate(columns) for columns in zip(*map(_columns, lanes), strict=True)))
 
 
 def _columns(turns: Turns) -> tuple[Int, ...]:
@@ -161,7 +164,7 @@ class _Writer:
         names = [c.id for c in plan.population.children]
         self._children = [names[f - len(self._first_child) :][:CHILDREN] if f >= 0 else [] for f in self._first_child]
         self._flats = [payloads.flat_format(m) for m in plan.population.members]
-        self._channels = [m.kind.channel for m in plan.population.members]
+        self._topics = [payloads.topic(m) for m in plan.population.members]
         self._last: dict[int, Message] = {}
         self._broken = 0
 
@@ -169,22 +172,24 @@ class _Writer:
         rows, more = self._measure(turns)
         columns = (turns.device, turns.fate, turns.boot, turns.seq, turns.time_ms)
         out: list[Message] = []
-        last, flats, channels = self._last, self._flats, self._channels
+        last, flats, topics = self._last, self._flats, self._topics
         lists = [column.tolist() for column in columns]
         for at, (device, fate, boot, seq, time_ms, row) in enumerate(zip(*lists, rows, strict=True)):
             flat = flats[device]
             if flat is not None and not fate:  # most messages: worth the few lines
-                body = Body(channels[device], flat % (time_ms, boot, seq, *row), b"", payloads.METRICS)
+                publication = Publication(topics[device], b"", flat % (time_ms, boot, seq, *row))
             elif fate == Fate.DUPLICATE:
                 out.append(last[device]._replace(fate=Fate.DUPLICATE))
                 continue
             else:
-                body = self._body(device, fate, boot, seq, time_ms, more.get(at) or [row])
-            message = last[device] = Message(device, _FATES[fate], boot, seq, body)
+                publication = self._publication(device, fate, boot, seq, time_ms, more.get(at) or [row])
+            message = last[device] = Message(device, _FATES[fate], boot, seq, publication)
             out.append(message)
         return out
 
-    def _body(self, device: int, fate: int, boot: int, seq: int, time_ms: int, samples: payloads.Samples) -> Body:
+    def _publication(
+        self, device: int, fate: int, boot: int, seq: int, time_ms: int, samples: payloads.Samples
+    ) -> Publication:
         member = self._population.members[device]
         if fate == Fate.ACCEPTED:
             return payloads.write(member, self._children[device], boot, seq, time_ms, samples)
@@ -199,9 +204,11 @@ class _Writer:
         rows: list[list[float]] = self._signals.measure(device, time_ms, self._noise).tolist()
         pairs = np.flatnonzero(self._samples[device] == 2)
         earlier = self._signals.measure(device[pairs], time_ms[pairs] - payloads.EARLIER_MS, self._noise)
-        found = {row: [values, rows[row]] for row, values in zip(pairs.tolist(), earlier.tolist(), strict=True)}
+        found: dict[int, payloads.Samples] = {
+            row: [values, rows[row]] for row, values in zip(pairs.tolist(), earlier.tolist(), strict=True)
+        }
         gateways = np.flatnonzero(self._first_child[device] >= 0)
         children = (self._first_child[device[gateways]][:, None] + np.arange(CHILDREN)).ravel()
         of_children = self._signals.measure_child(children, np.repeat(time_ms[gateways], CHILDREN), self._noise)
-        by_gateway = of_children.reshape(-1, CHILDREN, payloads.METRICS).tolist()
+        by_gateway = of_children.reshape(-1, CHILDREN, METRICS).tolist()
         return rows, found | dict(zip(gateways.tolist(), by_gateway, strict=True))

@@ -17,7 +17,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 TICK_MS: Final = 100
-BURST_MS: Final = 500
+BURST_MS: Final = 1000
 """A device sends about so often at most; what it measures in between goes in one burst."""
 MAX_BURST: Final = 20
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from local.fleet.faults import Faults
+from local.fleet.kinds import Metric
 from local.fleet.population import Population
 
 Int = npt.NDArray[np.int64]
@@ -49,5 +50,5 @@ class Signals:
         return found
 
 
-def _column(metrics: list[tuple[object, ...]] | list[object], field: str) -> Float:
-    return np.array([[getattr(m, field) for m in three] for three in metrics], np.float64)  # type: ignore[attr-defined]
+def _column(metrics: list[tuple[Metric, Metric, Metric]], field: str) -> Float:
+    return np.array([[getattr(m, field) for m in three] for three in metrics], np.float64)
