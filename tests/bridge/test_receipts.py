@@ -1,0 +1,52 @@
+"""End-to-end acknowledgement and properties, as values."""
+
+from itertools import pairwise
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.core.rows import Properties
+from bridge.mqtt.core.properties import PropertyCache
+from bridge.mqtt.core.receipts import ranges, receipts
+
+
+@given(st.lists(st.integers(0, 60)))
+def test_ranges_hold_exactly_the_numbers(numbers: list[int]) -> None:
+    found = ranges(numbers)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(set(numbers))
+    assert all(after[0] > before[1] + 1 for before, after in pairwise(found))
+
+
+def test_one_message_a_device_and_boot() -> None:
+    asked = [(b"a", Properties(boot=b"1", seq=b"%d" % s, ack=True)) for s in (4, 2, 3, 9, 3)]
+    asked += [(b"a", Properties(boot=b"2", seq=b"0", ack=True)), (b"b", Properties(boot=b"1", seq=b"7", ack=True))]
+    assert {(topic, orjson.loads(body)["boot"]): orjson.loads(body)["ranges"] for topic, body in receipts(asked)} == {
+        ("c/a/ack", 1): [[2, 4], [9, 9]],
+        ("c/a/ack", 2): [[0, 0]],
+        ("c/b/ack", 1): [[7, 7]],
+    }
+
+
+def test_what_nobody_could_match_gets_no_answer() -> None:
+    wrong = [
+        Properties(boot=b, seq=s, ack=True) for b, s in [(None, b"1"), (b"1", None), (b"-1", b"1"), (b"1", b"1.0")]
+    ]
+    wrong += [Properties(boot=b"9" * 19, seq=b"1", ack=True), Properties(boot=b"1", seq="٣".encode(), ack=True)]
+    assert receipts([(b"a", p) for p in wrong]) == []
+    assert (
+        receipts([(d, Properties(boot=b"1", seq=b"1", ack=True)) for d in (b"", b"A", b"a b", b"\xff", b"x" * 65)])
+        == []
+    )
+
+
+def test_the_cache_of_properties_keeps_what_repeats_and_stays_bounded() -> None:
+    cache = PropertyCache(size=10)
+    for n in range(1000):
+        cache.get(b"\x26\x00\x03seq\x00\x04%04d" % n)
+        cache.get(b"\x03\x00\x04%04d" % n)
+        cache.get(b"\x03\x01\x40" + b"x" * 320)
+    assert len(cache._known) <= 10 and all(b"seq" not in block for block in cache._known)
+    assert max(map(len, cache._known)) <= 256
+    again = cache.get(b"\x03\x00\x040999")
+    assert again is cache.get(b"\x03\x00\x040999") and again == Properties(b"0999")
