@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SINGLE: Final = ("Authorization", "Content-Type", "Content-Encoding", stamps.BOOT, stamps.SEQ, stamps.TS)
 """Headers that may stand once: of two, somebody between us and the device may have read the other."""
+FAULT: Final = "this is our fault; send it again, with the same boot and seq it counts once"
 _FLAGS: Final = flags(Transport.HTTP)
 _JSON: Final = "application/json"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,21 +50,44 @@ class Endpoint:
         self._pages = pages
         self._limits = DeviceLimits(settings.device_requests, settings.device_requests_per_s, settings.device_burst_s)
         self._reading_bytes = 0
+        self._requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
         self._loop = asyncio.get_running_loop()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request; nothing a client sends raises."""
         begun_s = self._loop.time()
+        self._requests += 1
+        self._idle.clear()
         try:
-            response = await self._answer(request)
-        except Refusal as refusal:
-            response = _respond(refusal.status, refusal.body(), refusal.headers)
-        except Exception:
-            log.exception("request failed")
-            response = _respond(500, {"error": "this is our fault; the message was not taken, send it again"})
+            response = await self._safe_answer(request)
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._idle.set()
+        if self._draining:
+            response.force_close()
         metrics.REQUESTS.labels(response.status).inc()
         metrics.DURATION.observe(self._loop.time() - begun_s)
         return response
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until no request is in flight. Connections are closed with their next answer from now on."""
+        self._draining = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+
+    async def _safe_answer(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return await self._answer(request)
+        except Refusal as refusal:
+            return respond(refusal.status, refusal.body(), refusal.headers)
+        except Exception:
+            log.exception("request failed")
+            return respond(500, {"error": FAULT})
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         asked = resolve(request.method, request.raw_path)
@@ -90,7 +114,7 @@ class Endpoint:
             raise unavailable(
                 "Kafka has not acknowledged in time; send it again, with the same boot and seq it counts once"
             ) from None
-        return _respond(202, {"messages": count})
+        return respond(202, {"messages": count})
 
     async def _receive(
         self, asked: Telemetry, request: web.BaseRequest, form: formats.Format, stamped: stamps.Stamps
@@ -169,7 +193,7 @@ class Endpoint:
 _SERVER: Final = {"Server": "millrace"}
 
 
-def _respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
+def respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
         status=status, body=orjson.dumps(body), content_type=_JSON, headers=_SERVER | headers if headers else _SERVER
     )

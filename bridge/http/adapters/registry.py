@@ -18,7 +18,7 @@ from schemas.topics import CONTROL
 
 log = logging.getLogger(__name__)
 
-_POLL_S: Final = 0.2
+_POLL_S: Final = 0.1
 _WAIT_S: Final = 0.02
 
 

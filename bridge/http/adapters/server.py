@@ -3,19 +3,19 @@
 import asyncio
 import logging
 import ssl
-from typing import Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
 from bridge.http import metrics
-from bridge.http.adapters.endpoint import Endpoint
+from bridge.http.adapters.endpoint import FAULT, Endpoint, respond
 from bridge.http.settings import HttpSettings
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES: Final = 32 << 10
 """What aiohttp buffers of a body that nobody reads, a connection."""
-_LINGER_S: Final = 5.0
+_LINGER_S: Final = 2.0
 """How long the rest of a refused body is read and dropped, so that the client sees the answer."""
 _TEXT: Final = b'{"error":"too many connections; try again later"}'
 _FULL: Final = (
@@ -28,10 +28,31 @@ class _Full(asyncio.Protocol):
     """Answers a connection above the bound without reading it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         metrics.REFUSED.inc()
-        transport.write(_FULL)
-        transport.close()
+        writing = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
+        writing.write(_FULL)
+        writing.close()
+
+
+class _Handler(web.RequestHandler):
+    """Answers in our words what is no HTTP, and what fails outside the endpoint. aiohttp's words are a traceback."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            log.error("request failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun already")
+        text = (message or "not HTTP").partition("\n")[0][:200]
+        metrics.REQUESTS.labels(status).inc()
+        answer = respond(status, {"error": text if status < 500 else FAULT})
+        answer.force_close()
+        return answer
 
 
 class Server:
@@ -39,16 +60,9 @@ class Server:
 
     def __init__(self, settings: HttpSettings, endpoint: Endpoint, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
+        self._endpoint = endpoint
         self._tls = tls
-        self._http = web.Server(
-            endpoint.handle,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=settings.idle_timeout_s,
-            lingering_time=_LINGER_S,
-            read_bufsize=_READ_BYTES,
-            logger=_quiet(),
-        )
+        self._http = web.Server(endpoint.handle)
         self._listener: asyncio.Server | None = None
         self.port = 0
         metrics.CONNECTIONS.set_function(lambda: len(self._http.connections))
@@ -61,21 +75,24 @@ class Server:
         log.info("listening", extra={"host": address.host, "port": self.port, "tls": self._tls is not None})
 
     async def stop(self) -> None:
-        """Accept nothing more, answer what is in flight, then close."""
+        """Accept nothing more, answer what is in flight, then close. What takes longer than `drain_s` is cut off."""
         if self._listener is None:
             return
         self._listener.close()
+        await self._endpoint.drain(self._settings.drain_s)  # aiohttp's own stop would drop bodies still on their way
         self._http.pre_shutdown()
-        await self._http.shutdown(self._settings.drain_s)
+        await self._http.shutdown(_LINGER_S)
 
     def _accept(self) -> asyncio.Protocol:
         if len(self._http.connections) >= self._settings.max_connections:
             return _Full()
-        return self._http()
-
-
-def _quiet() -> logging.Logger:
-    """aiohttp logs a traceback for each request that is no HTTP; the open internet sends nothing else all day."""
-    logger = logging.getLogger("bridge.http.aiohttp")
-    logger.setLevel(logging.CRITICAL)
-    return logger
+        no_log: Any = None  # aiohttp takes None, its annotation does not
+        return _Handler(
+            self._http,
+            loop=asyncio.get_running_loop(),
+            access_log=no_log,
+            auto_decompress=False,
+            keepalive_timeout=self._settings.idle_timeout_s,
+            lingering_time=_LINGER_S,
+            read_bufsize=_READ_BYTES,
+        )
