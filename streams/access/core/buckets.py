@@ -12,6 +12,8 @@ import numpy as np
 from streams.access.core.grouped import Grouped
 from streams.access.decode.columns import Bool, Int32, Int64
 
+NEVER_US: Final = -(1 << 60)
+"""Stored for a device of which nothing was counted yet."""
 _FAR: Final = 1 << 61
 
 
@@ -28,10 +30,10 @@ class Buckets:
     """`full_us`: int64[devices], when each bucket is full again."""
 
     def __init__(self, capacity: int) -> None:
-        self.full_us: Int64 = np.zeros(capacity, np.int64)
+        self.full_us: Int64 = np.full(capacity, NEVER_US, np.int64)
 
     def grow(self, capacity: int) -> None:
-        self.full_us = np.concatenate([self.full_us, np.zeros(capacity - len(self.full_us), np.int64)])
+        self.full_us = np.concatenate([self.full_us, np.full(capacity - len(self.full_us), NEVER_US, np.int64)])
 
     def plan(self, device: Int32, now_us: Int64, interval_us: Int64, burst_us: Int64) -> Plan:
         """Whether each row passes. Rows in their order; `interval_us` and `burst_us` are the same for all of a device.

@@ -4,6 +4,8 @@ A Python dict of 250,000 strings costs several cache misses a look-up, one after
 number a device has depends only on the order in which devices were added, not on where it lies in the table.
 """
 
+import operator
+import struct
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +26,8 @@ _MULTIPLIERS: Final = np.array(
     ],
     np.uint64,
 )  # fmt: skip
+_MULTIPLIER_INTS: Final[tuple[int, ...]] = tuple(_MULTIPLIERS.tolist())
+_ALL_BITS: Final = (1 << 64) - 1
 _ROUNDS: Final = 16
 """Probes made for all open rows together; what is left after them is looked up row by row."""
 
@@ -52,23 +56,37 @@ class DeviceTable:
     def _find_some(self, ids: Any) -> Int32:
         """`find` where some ids are empty, too long or hold a NUL, which the words could not tell from their end."""
         out = np.full(len(ids), NONE, np.int32)
-        fit = np.array([0 < len(i.encode()) <= _MAX_ID_BYTES and "\0" not in i for i in ids.to_pylist()], bool)
+        fit = np.array([_padded(i) is not None for i in ids.to_pylist()], bool)
         if fit.any():
             out[fit] = self.find(ids.filter(pa.array(fit)))
         return out
 
     def find_one(self, device: str) -> int:
-        return int(self.find(pa.array([device], pa.string()))[0])
+        """`find` of one id, cheaper."""
+        own = _padded(device)
+        return NONE if own is None else int(self._slots[self._seek(own)])
 
     def add(self, device: str) -> int:
         """The number of a device that is not there yet."""
+        own = _padded(device)
+        if own is None:
+            raise ValueError(f"no device id: {device!r}")
         if self.size == len(self.words):
             self._grow()
         number = self.size
-        self.words[number] = np.frombuffer(device.encode().ljust(_MAX_ID_BYTES, b"\0"), np.uint64)
+        self._slots[self._seek(own)] = number
+        self.words[number] = np.frombuffer(own, np.uint64)
         self.size += 1
-        self._place(np.array([number]))
         return number
+
+    def _seek(self, own: bytes) -> int:
+        """Where in the table this id lies, or would."""
+        mixed = sum(map(operator.mul, struct.unpack("<8Q", own), _MULTIPLIER_INTS)) & _ALL_BITS
+        mixed = (mixed ^ mixed >> 32) * _MULTIPLIER_INTS[0] & _ALL_BITS
+        place = mixed >> int(self._shift)
+        while (found := int(self._slots[place])) >= 0 and self.words[found].tobytes() != own:
+            place = (place + 1) & self._mask
+        return int(place)
 
     def name(self, number: int) -> str:
         found: bytes = self.words[number].tobytes()
@@ -151,6 +169,12 @@ class DeviceTable:
             self._slots[at[free]] = numbers[free]
             left = self._slots[at] != numbers
             numbers, at = numbers[left], (at[left] + 1) & self._mask
+
+
+def _padded(device: str) -> bytes | None:
+    """An id as 64 bytes; None when it is none."""
+    found = device.encode()
+    return found.ljust(_MAX_ID_BYTES, b"\0") if 0 < len(found) <= _MAX_ID_BYTES and b"\0" not in found else None
 
 
 def _words(padded: npt.NDArray[np.uint8], starts: Any, sizes: Any, longest: int) -> list[Words]:

@@ -43,7 +43,8 @@ READING_BYTES: Final = 112
 """Columns of one reading in the answer, rounded up, without its text."""
 ROW_BYTES: Final = 512
 """Columns, reason and dictionary entries of one message that is not accepted, rounded up, without its own bytes."""
-_MAX_TIME_US_SAFE_MS: Final = 1 << 52
+_MAX_RECEIVED_MS: Final = 1 << 50
+"""Receive times beyond it (the year 37000) count as it: microseconds of it add up without overflow."""
 
 
 @dataclass(slots=True)
@@ -266,7 +267,7 @@ def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
     for found in (case.dead, case.denied):
         asked[list(found)] = False
     rows = np.flatnonzero(asked)
-    now_us = np.clip(case.received_ms[rows], -_MAX_TIME_US_SAFE_MS, _MAX_TIME_US_SAFE_MS) * 1000
+    now_us = np.clip(case.received_ms[rows], -_MAX_RECEIVED_MS, _MAX_RECEIVED_MS) * 1000
     plan = case.state.buckets.plan(case.device[rows], now_us, interval[rows], case.rules.burst_us[case.role[rows]])
     for row in rows[~plan.passes].tolist():
         case.denied[row] = f"rate: more than {case.rules.rate_of(int(case.role[row]))}"
