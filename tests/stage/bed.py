@@ -1,4 +1,4 @@
-"""A bed for toy stages: topics, a feed of records, worker processes, and the truth, computed without the stage's code."""
+"""A bed for toy stages: topics, a feed, worker processes, and the truth, computed without the stage's code."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from local.ports import free
 from runtime.kafka import topics
@@ -65,6 +65,31 @@ class Bed:
             plans += [topics.Plan(f"{stage}.{name}", partitions, stream.config) for name in ("out", "rare")]
             plans.append(topics.Plan(names.state_topic(stage), partitions, state.config))
         self.facts = topics.ensure(self.settings, plans, 1)
+
+    def virgin(self, *stages: str) -> None:
+        """The same with telemetry.raw made anew: a new topic id, a new epoch, offsets from 0."""
+        self.delete(names.RAW)
+        self.make_topics(*stages)
+
+    def delete(self, topic: str) -> None:
+        if topic in self.admin.list_topics(timeout=10).topics:
+            self.admin.delete_topics([topic])[topic].result(20)
+            until(lambda: topic not in self.admin.list_topics(timeout=10).topics, 20, f"{topic} is deleted")
+
+    def create(self, topic: str) -> None:
+        """Made by hand, past the platform."""
+        self.admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(20)
+
+    def lose(self, topic: str, before: int) -> None:
+        """What retention does: delete records below an offset, in all partitions."""
+        where = [TopicPartition(topic, p, before) for p in range(PARTITIONS)]
+        for deleted in self.admin.delete_records(where).values():
+            deleted.result(20)
+
+    def put(self, topic: str, partition: int, value: bytes, **more: Any) -> None:
+        """Write what no stage of ours wrote."""
+        self.producer.produce(topic, value, partition=partition, **more)
+        assert self.producer.flush(20) == 0
 
     # --- feeding
 
@@ -122,6 +147,19 @@ class Bed:
         """Until the stage's snapshots cover the source."""
         ends = self.ends(source)
         until(lambda: self.committed(stage, source) == ends, within_s, f"{stage} applies {source} up to {ends}")
+
+    def newest(self, topic: str, partition: int) -> tuple[int, int]:
+        """(epoch, src) of the last record."""
+        *_, last = self.read(topic, partition)
+        found = Provenance.parse(dict(last.headers() or ()))
+        return found.epoch, found.src
+
+    def wait_written(self, topic: str, source: str, within_s: float = 30.0) -> None:
+        """Until the toy has written an output for the last record of its source."""
+        ends = self.ends(source)
+        until(
+            lambda: [self.newest(topic, p)[1] + 1 for p in range(PARTITIONS)] == ends, within_s, f"outputs up to {ends}"
+        )
 
     # --- truth
 
@@ -215,7 +253,9 @@ class Feeding:
 class Worker:
     """A toy worker process. Its log is a file; `ready` asks its probe."""
 
-    def __init__(self, bed: Bed, stage: str, instance: str, options: tuple[str, ...], environment: dict[str, str]) -> None:
+    def __init__(
+        self, bed: Bed, stage: str, instance: str, options: tuple[str, ...], environment: dict[str, str]
+    ) -> None:
         self.port = free()[0]
         self.log = bed.folder / f"{stage}-{instance}.log"
         settings = {
@@ -243,20 +283,22 @@ class Worker:
             return file.read()
 
     def wait_ready(self, within_s: float = 40.0) -> "Worker":
-        until(lambda: self.process.poll() is not None or self._ready(), within_s, f"ready; its log:\n{self.text()}")
+        until(lambda: self.process.poll() is not None or self.ready(), within_s, f"ready; its log:\n{self.text()}")
         assert self.process.poll() is None, self.text()
         return self
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
 
-    def metrics(self) -> str:
+    def figure(self, name: str) -> float:
+        """A metric of it; 0 while it is not there."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
-            return str(answer.read().decode())
+            lines = answer.read().decode().splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
 
     def kill(self) -> None:
         self.process.kill()

@@ -28,7 +28,9 @@ class Counts(State):
         headers = [("kind", record.kind.encode())]
         if record.kind is Kind.TICK:
             self.time_ms = max(self.time_ms, number(record.headers, "time"))
-            return [Output(self.stage.output, b"%d" % sum(self.counts.values()), [*headers, ("time", b"%d" % self.time_ms)])]
+            return [
+                Output(self.stage.output, b"%d" % sum(self.counts.values()), [*headers, ("time", b"%d" % self.time_ms)])
+            ]
         now = self._count(orjson.loads(record.value))
         outputs = [Output(self.stage.output, orjson.dumps(now), headers)]
         fives = [word for word, count in now.items() if count % 5 == 0]
