@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 
 from schemas.partition import partition_of
@@ -241,7 +243,7 @@ def test_the_bridge_outlives_its_broker(
 def test_sigterm_drains_and_the_session_keeps_what_comes_meanwhile(
     bridge: Callable[..., Service], broker: MosquittoServer, raw: RawReader
 ) -> None:
-    service = bridge(linger_ms=2000).start()
+    service = bridge(linger_ms=500).start()
     with Device(broker.port, "sensor-6") as device:
         device.sent(*[device.send(f"{i}") for i in range(50)])
         wait(lambda: service.metric("millrace_bridge_messages_total") == 50, "the bridge to have read all")
@@ -273,3 +275,22 @@ def test_a_message_that_no_record_can_hold_leaves_its_beginning(
     assert huge["payload"][:1000] == b"z" * 1000 and len(huge["payload"]) <= 1024
     assert eleven["content_type"] == huge["content_type"] == "application/vnd.millrace.cut"
     assert after["payload"] == b"after"
+
+
+def test_a_message_beyond_every_limit_is_refused_loudly_and_the_bridge_never_sees_it(
+    bridge: Callable[..., Service], broker: MosquittoServer, raw: RawReader
+) -> None:
+    with bridge().start() as service:
+        ended: queue.Queue[bool] = queue.Queue()
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="sensor-8", protocol=paho.MQTTv311)
+        client.on_disconnect = lambda *_: ended.put(True)
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        message = client.publish("d/sensor-8/event/dump", bytes(10_000_000), qos=1)
+        assert ended.get(timeout=10) and not message.is_published()
+        client.loop_stop()
+        with Device(broker.port, "sensor-8") as device:
+            device.sent(device.send(b"m" * 1_400_000), device.send("small"))
+            large, small = raw.wait_for_rows(2)
+        assert large["payload"] == b"m" * 1_400_000 and small["payload"] == b"small"
+        assert service.metric("millrace_bridge_mqtt_cut_total") == 0
