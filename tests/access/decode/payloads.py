@@ -81,13 +81,15 @@ def fates(got: Decoded) -> list[Fate]:
     return out
 
 
-def assert_lawful(decoder: Decoder, payloads: list[bytes]) -> None:
+def assert_lawful(decoder: Decoder, payloads: list[bytes], types: list[str | None] | None = None) -> None:
     """fast(batch) == map(law, batch), bit for bit, for a batch that does not begin at offset 0 of its buffers."""
-    whole = batch([b"xx", *payloads, b"y"], received_at=[RECEIVED_MS + i for i in range(-1, len(payloads) + 1)])
+    kinds = [None] * len(payloads) if types is None else types
+    received = [RECEIVED_MS + i for i in range(-1, len(payloads) + 1)]
+    whole = batch([b"xx", *payloads, b"y"], received_at=received, content_type=[None, *kinds, None])
     got = decoder.decode(whole.slice(1, len(payloads)))
     assert not got.fallback
-    for row, (payload, fate) in enumerate(zip(payloads, fates(got), strict=True)):
-        assert fate == law(payload, RECEIVED_MS + row), payload[:200]
+    for row, (payload, kind, fate) in enumerate(zip(payloads, kinds, fates(got), strict=True)):
+        assert fate == law(payload, RECEIVED_MS + row, kind), (kind, payload[:200])
 
 
 DEEP = [

@@ -1,14 +1,21 @@
 """The law: whatever is in a batch, the batch path answers as the format would, a message at a time, bit for bit."""
 
+import json
 import os
 import random
 
+import cbor2
+import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.access.decode import Decoder
-from tests.access.decode.payloads import DEEP, EVIL, LARGE, assert_lawful, mutated
+from streams.access.decode import Decoder, fast
+from streams.access.decode.names import Names
+from streams.access.decode.templates import Templates
+from tests.access.decode.payloads import DEEP, EVIL, LARGE, assert_lawful, batch, mutated
+from tests.access.decode.test_arrow import stream
 
 SHAPES = [
     b'{"ts":1763900000123,"boot":3,"seq":17,"temperature":21.53,"humidity":40.2}',
@@ -18,6 +25,14 @@ SHAPES = [
     b'{"ts":"2026-11-23T12:00:00.250Z","kwh":1003.125}',
     b'[{"device":"child-1","temperature":2.5},{"device":"child-2","temperature":-2.5}]',
     b'{ "temperature": 20.5, "unit": "Cel", "seq": 4, "boot": 1 }',
+]
+PACK = [{"bn": "child-1:", "bt": 1.763900000123e9, "n": "a", "v": 2.5}, {"n": "b", "t": -5, "vs": "x", "u": "Cel"}]
+OTHERS: list[tuple[str | None, bytes]] = [
+    ("application/json", SHAPES[0]),
+    ("text/plain", SHAPES[0]),
+    ("application/senml+json", orjson.dumps(PACK)),
+    ("application/senml+cbor", cbor2.dumps([{-2: "child-1:", -3: 1.7639e9, 0: "a", 2: 2.5}, {0: "b", 6: -5, 3: "x"}])),
+    ("application/vnd.apache.arrow.stream", stream({"metric": ["a", "b"], "value": [1.0, 2.0]})),
 ]
 
 
@@ -54,15 +69,27 @@ def test_numbers_have_the_same_bits_however_they_are_parsed() -> None:
         assert_lawful(decoder, [b'{"a":%s}' % number for number in long + whole + full + short])
 
 
+def test_usual_payloads_go_by_the_batch_path() -> None:
+    names = Names()
+    templates = Templates(names)
+    payloads = batch(SHAPES * 2).column("payload")
+    for _ in range(2):
+        templates.next_batch()
+        answer = fast.answer(payloads, np.ones(len(payloads), bool), templates)
+        assert answer.done.tolist() == list(range(len(payloads)))
+
+
 def fuzz(seed: int, payloads: int) -> None:
     """Mutated payloads in batches of several sizes, by decoders that know much and by ones that know nothing."""
     r = random.Random(seed)
     decoder = Decoder(few=1)
-    base = [*SHAPES * 20, *EVIL]
+    base: list[tuple[str | None, bytes]] = [(None, payload) for payload in [*SHAPES * 20, *EVIL]]
+    base += [(kind, payload) for kind, payload in OTHERS for _ in range(5)]
     done = 0
     while done < payloads:
-        found = [mutated(r, r.choice(base)) for _ in range(r.choice([1, 2, 5, 40]))] * r.choice([1, 2])
-        assert_lawful(decoder, found)
+        some = r.choices(base, k=r.choice([1, 2, 5, 40])) * r.choice([1, 2])
+        found = [mutated(r, payload) for _, payload in some]
+        assert_lawful(decoder, found, [kind for kind, _ in some])
         done += len(found)
         if r.random() < 0.02:
             decoder = Decoder(few=1)
@@ -93,12 +120,10 @@ _objects = st.dictionaries(_names, _values, max_size=5)
 
 
 def _written(value: object, r: random.Random) -> bytes:
-    import json
-
     return json.dumps(value, ensure_ascii=r.random() < 0.5, separators=r.choice([(",", ":"), (", ", ": ")])).encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.one_of(_objects, st.lists(_objects, max_size=3), _values), min_size=1, max_size=6), st.randoms())
 def test_any_json_is_decoded_by_the_law(values: list[object], r: random.Random) -> None:
     decoder = Decoder(few=1)
@@ -107,7 +132,7 @@ def test_any_json_is_decoded_by_the_law(values: list[object], r: random.Random) 
     assert_lawful(decoder, payloads)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=8))
 def test_any_bytes_are_decoded_by_the_law(payloads: list[bytes]) -> None:
     assert_lawful(Decoder(few=1), payloads)
