@@ -88,6 +88,7 @@ def _values(settings: MigrationSettings) -> Mapping[str, str]:
         "window": window,
         "retention_days": str(settings.retention_days),
         "ledger_days": str(settings.ledger_days),
+        "database": database_of(settings),
     }
 
 

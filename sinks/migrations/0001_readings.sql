@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS readings
     replay_of Nullable(String) COMMENT 'epoch/partition/offset/row of the raw row that was replayed' CODEC(ZSTD(1)),
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'when the sink wrote it' CODEC(DoubleDelta, ZSTD(1)),
     INDEX by_raw_offset raw_offset TYPE minmax GRANULARITY 1,
+    INDEX by_raw_bucket intDiv(raw_offset, 1024) TYPE minmax GRANULARITY 1,
     PROJECTION by_bucket
     (
         SELECT raw_epoch, raw_partition, intDiv(raw_offset, 1024), count(), sum(cityHash64(raw_offset))
