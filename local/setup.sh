@@ -60,6 +60,12 @@ jars() {
     hash_of local/pom.xml > .deps/kafka/.installed
 }
 
+archive() {
+    [ -e .deps/kafka/kafka.jsa ] && return
+    say "starting Kafka once, so that it starts quickly from now on"
+    .venv/bin/python -m local.engines.warm || say "Kafka could not be started: see above; going on"
+}
+
 environment() {
     local wanted
     wanted=$(hash_of requirements/all.lock pyproject.toml)
@@ -78,4 +84,5 @@ packages
 jars & jars_pid=$!
 environment
 wait "$jars_pid"
+archive
 say "done; try: make demo"
