@@ -19,6 +19,7 @@ import orjson
 
 from local.fleet import packets
 from local.fleet.packets import Publication
+from local.fleet.totals import Totals
 from schemas.topics import ack_topic
 
 log = logging.getLogger(__name__)
@@ -39,26 +40,6 @@ _TAKEN_OVER: Final = 0x8E
 
 Name = tuple[int, int]
 """(boot, seq)."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """What all devices of a fleet did together. Messages, but for `connected` (now) and `connects` (ever)."""
-
-    connected: int = 0
-    connects: int = 0
-    given: int = 0
-    acknowledged: int = 0
-    resent: int = 0
-    refused: int = 0
-    unconfirmed: int = 0
-    error: str = ""
-    """The last reason why a connection failed or a message was refused."""
-
-    @property
-    def open(self) -> int:
-        """Messages that are not done: the broker, or Kafka where it was asked for, has not acknowledged them."""
-        return self.given - self.acknowledged + self.unconfirmed
 
 
 @dataclass(frozen=True, slots=True)
