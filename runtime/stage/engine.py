@@ -322,7 +322,7 @@ class Engine:
             meta = admit(stored.snapshot, version, world, self.options)
             state = self.stage.restore(partition, stored.state)
             held = Held(state, meta, known, end, form.turn_after(stored.key))
-            held.gap_accepted = meta.position != stored.snapshot.position
+            held.gap_accepted = held.dirty = meta.position != stored.snapshot.position
         held.goal = goal(meta, world) if self.options.drain else None
         return held
 

@@ -4,6 +4,7 @@ Written against faust-streaming 0.15.3 and aiokafka 0.14; tests/stage/test_faust
 
     Consumer.commit               only what an acknowledged snapshot covers; Faust's own arithmetic is off by one
     Consumer.ack                  forgets the message: nothing grows, nothing decides an offset
+    Consumer._drain_messages      as Faust's, without four tasks a record where the queue has room
     Consumer.on_buffer_full       does nothing: the stock one makes a busy consumer sleep for a second at a time
     Consumer.wait_empty           before partitions go (rebalance, stop): finish the record in hand, snapshot, commit
     Consumer.perform_seek         the snapshot is the truth: seek to its position, whatever is committed
@@ -13,6 +14,7 @@ Written against faust-streaming 0.15.3 and aiokafka 0.14; tests/stage/test_faust
     App.on_rebalance_complete     awaited before the flow resumes: here partitions are loaded
 """
 
+import asyncio
 import re
 import socket
 import ssl
@@ -20,8 +22,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import faust
+import faust.tables
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -91,6 +94,25 @@ class Consumer(driver.Consumer):
         self._unacked_messages.discard(message)
         return True
 
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await asyncio.sleep(0)
+                async for tp, message in self.getmany(timeout=1.0):
+                    if message.offset >= (self._read_offset[tp] or 0):
+                        await self._deliver(message)
+                        self._read_offset[tp] = message.offset
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    async def _deliver(self, message: Any) -> None:
+        queue = self.app.queue
+        if self.flow_active and queue is not None and not queue.full():
+            await self.callback(message)  # takes no time: there is room
+        else:
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
     def on_buffer_full(self, tp: Any) -> None:
         """Nothing: a full queue makes the fetcher wait, which is enough. The stock one ends in sleeping for 1 s."""
 
@@ -132,6 +154,28 @@ class Transport(driver.Transport):
     Consumer = Consumer
 
 
+class Tables(faust.tables.TableManager):
+    """None, and so no second of sleep at every start in case some are declared late."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class Quiet(faust.Monitor):
+    """Faust's own figures, not taken: they cost more a record than all of the engine."""
+
+    def on_message_in(self, tp: Any, offset: int, message: Any) -> None: ...
+
+    def on_stream_event_in(self, tp: Any, offset: int, stream: Any, event: Any) -> None: ...
+
+    def on_stream_event_out(self, tp: Any, offset: int, stream: Any, event: Any, state: Any = None) -> None: ...
+
+    def on_message_out(self, tp: Any, offset: int, message: Any) -> None: ...
+
+    def track_tp_end_offset(self, tp: Any, offset: int) -> None: ...
+
+
 class BootStrategy(faust.App.BootStrategy):
     enable_kafka_producer = False
 
@@ -142,6 +186,7 @@ class App(faust.App):
     BootStrategy = BootStrategy
     flow: Flow
     source: str
+    queue: asyncio.Queue[Any] | None = None
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
@@ -157,6 +202,7 @@ class App(faust.App):
 
         @self.agent(self.topic(self.source, key_type=bytes, value_type=bytes), name=self.conf.id)  # type: ignore[untyped-decorator]
         async def records(stream: Any) -> None:
+            self.queue = stream.channel.queue
             async for event in stream.noack().events():
                 try:
                     if event.message.generation_id == self.consumer_generation_id:  # not fetched before a rebalance
@@ -184,6 +230,8 @@ def build(settings: StageSettings, group: str, source: str, flow: Flow) -> App:
         store="memory://",
         autodiscover=False,
         web_enabled=False,
+        TableManager=Tables,
+        Monitor=Quiet,
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="none",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from local.ports import free
@@ -139,9 +139,13 @@ class Bed:
             reader.close()
 
     def committed(self, stage: str, source: str = names.RAW) -> list[int]:
+        """Offsets of the stage's group; -1 where there is none; empty while Kafka does not answer."""
         asked = ConsumerGroupTopicPartitions(stage, [TopicPartition(source, p) for p in range(PARTITIONS)])
-        answer = self.admin.list_consumer_group_offsets([asked])[stage].result(10)
-        return [tp.offset for tp in sorted(answer.topic_partitions, key=lambda tp: tp.partition)]
+        try:
+            answer = self.admin.list_consumer_group_offsets([asked], request_timeout=5)[stage].result(10)
+        except (KafkaException, TimeoutError):
+            return []
+        return [max(-1, tp.offset) for tp in sorted(answer.topic_partitions, key=lambda tp: tp.partition)]
 
     def wait_applied(self, stage: str, source: str = names.RAW, within_s: float = 60.0) -> None:
         """Until the stage's snapshots cover the source."""

@@ -25,6 +25,9 @@ def test_the_versions_are_the_ones_that_were_read() -> None:
     ("owner", "name"),
     [
         (driver.Consumer, "_new_consumer_thread"),
+        (driver.Consumer, "_drain_messages"),
+        (driver.Consumer, "getmany"),
+        (driver.Consumer, "wait_first"),
         (driver.Consumer, "ack"),
         (driver.Consumer, "commit"),
         (driver.Consumer, "wait_empty"),
@@ -52,6 +55,8 @@ def test_what_is_relied_on_is_still_done() -> None:
     thread = inspect.getsource(driver.AIOKafkaConsumerThread)
     assert "partition_assignment_strategy=[self._assignor]" in thread
     assert "fetch_max_wait_ms=1500" in thread
+    drain = inspect.getsource(driver.Consumer._drain_messages)
+    assert "self.wait_first(" in drain and "callback(message), self.suspend_flow.wait()" in drain
     resume = inspect.getsource(Recovery._resume_streams)
     assert resume.index("on_rebalance_complete.send") < resume.index("perform_seek") < resume.index("resume_flow")
     assert "del self._records[tp]" in inspect.getsource(Fetcher.seek_to)  # also drops "no committed offset" errors
