@@ -6,13 +6,13 @@ Everything that can be refused is refused before the body is read, and the body 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from bridge.core.rows import Properties, flags
 from bridge.http import metrics
@@ -28,6 +28,8 @@ from schemas.vocabulary import Transport
 
 log = logging.getLogger(__name__)
 
+Reserve = Callable[[int], None]
+"""Takes so many bytes of the budget; raises Refusal 503 when there are none."""
 SINGLE: Final = ("Authorization", "Content-Type", "Content-Encoding", stamps.BOOT, stamps.SEQ, stamps.TS)
 """Headers that may stand once: of two, somebody between us and the device may have read the other."""
 FAULT: Final = "this is our fault; send it again, with the same boot and seq it counts once"
@@ -128,18 +130,30 @@ class Endpoint:
             self._check_room(len(body))
         return len(payloads), self._put(asked, payloads, stamps.properties(stamped, form.row_type, len(payloads)))
 
-    async def _read(self, request: web.BaseRequest, reserve: Any) -> bytes:
+    async def _read(self, request: web.BaseRequest, reserve: Reserve) -> bytes:
         """The body as sent. Room for it is taken as it comes, so that who only announces much blocks nobody."""
         limit = self._bounds.body_bytes
         if (request.content_length or 0) > limit:
             raise too_large(f"the body has {request.content_length} bytes; at most {limit}")
         self._check_room(request.content_length or 0)
         await _continue(request)
+        content = request.content
+        if content.is_eof() and content.exception() is None:
+            body = content.read_nowait()  # it came together with its headers, as small ones do
+            if len(body) > limit:
+                raise too_large(f"the body is longer than {limit} bytes")
+            reserve(len(body))
+        else:
+            body = await self._read_on(content, limit, reserve)
+        metrics.BODY.inc(len(body))
+        return body
+
+    async def _read_on(self, content: StreamReader, limit: int, reserve: Reserve) -> bytes:
         chunks: list[bytes] = []
         total = 0
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
-                while chunk := await request.content.readany():
+                while chunk := await content.readany():
                     total += len(chunk)
                     if total > limit:
                         raise too_large(f"the body is longer than {limit} bytes")
@@ -149,8 +163,7 @@ class Endpoint:
             raise Refusal(408, "the body did not come in time", {"Connection": "close"}) from None
         except (web.PayloadAccessError, web.RequestPayloadError, ConnectionError) as error:
             raise broken(f"the body cannot be read: {error}") from None
-        metrics.BODY.inc(total)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return b"".join(chunks)
 
     def _put(self, asked: Telemetry, payloads: list[bytes], properties: list[Properties]) -> "asyncio.Future[None]":
         topic = telemetry_topic(asked.device, asked.channel).encode()
@@ -172,7 +185,7 @@ class Endpoint:
             raise unavailable("Kafka does not answer; send it again later")
 
     @contextmanager
-    def _reserved(self) -> Iterator[Any]:
+    def _reserved(self) -> Iterator[Reserve]:
         """Yields a function that takes so many bytes of the budget; all are given back at the end."""
         taken = 0
 

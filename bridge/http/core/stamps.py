@@ -8,6 +8,7 @@ each. Without the headers each line may carry `boot`, `seq` and `ts` as keys of 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Final
 
 from bridge.core.rows import Properties
@@ -48,4 +49,6 @@ def properties(stamps: Stamps, row_type: bytes, count: int) -> list[Properties]:
     if count == 1 or stamps.seq is None or not _is_count(stamps.seq.decode()):
         return [first] * count
     seq = int(stamps.seq)
-    return [first, *(Properties(row_type, stamps.ts, stamps.boot, b"%d" % i) for i in range(seq + 1, seq + count))]
+    later = map(b"%d".__mod__, range(seq + 1, seq + count))
+    columns = zip(repeat(row_type), repeat(stamps.ts), repeat(stamps.boot), later, repeat(False))
+    return [first, *map(Properties._make, columns)]
