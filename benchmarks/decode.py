@@ -19,7 +19,7 @@ from streams.access.decode.limits import Invalid
 
 START_MS = 1_763_900_000_000
 SIZES = (50, 250, 1000)
-MESSAGES = 20_000
+MESSAGES = 10_000
 
 Payloads = Callable[[random.Random, int], bytes]
 

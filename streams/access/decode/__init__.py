@@ -6,7 +6,8 @@
 
 The answer (`Decoded`) is a pure function of the batch, but for the numbers behind metric names: those depend on what
 was decoded before, so only what they stand for (`Decoded.names`) may reach an output. `first_seen` makes dictionaries
-whose order does not depend on history. The decoder never raises for data: what it cannot decode is in `Decoded.dead`.
+whose order does not depend on history. The decoder never raises for data: what it cannot decode is in `Decoded.dead`,
+by one of RULES.
 
 What a payload may say
     JSON   object, nested up to four levels (`{"motor": {"rpm": 5}}` is the metric `motor.rpm`), or an array of objects,
@@ -22,11 +23,16 @@ Who says boot, seq and ts
     ts          a reading's own time comes first, then the message's `ts` property, then received_at. Milliseconds since
                 1970 (also negative) or ISO 8601; without an offset it is UTC
 
+How: properties.py reads the user properties of all rows. tokens.py takes the JSON of the whole batch apart with numpy,
+templates.py knows what the shapes mean, fast.py puts the two together. What that does not answer (other formats, what
+is broken, escapes and other than ASCII, shapes seen once) goes through formats/ a message at a time, in slow.py: they
+are the law, and the batch path must equal it bit for bit.
+
 A new format is one file in formats/ and one line in its registry.
 """
 
 from streams.access.decode.columns import Decoded, first_seen
 from streams.access.decode.decoder import Decoder
-from streams.access.decode.limits import MAX_MESSAGE_READINGS, MAX_OBJECT_READINGS
+from streams.access.decode.limits import MAX_MESSAGE_READINGS, MAX_OBJECT_READINGS, RULES
 
-__all__ = ["MAX_MESSAGE_READINGS", "MAX_OBJECT_READINGS", "Decoded", "Decoder", "first_seen"]
+__all__ = ["MAX_MESSAGE_READINGS", "MAX_OBJECT_READINGS", "RULES", "Decoded", "Decoder", "first_seen"]

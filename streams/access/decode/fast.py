@@ -45,9 +45,9 @@ def answer(payloads: Any, open_rows: Bool, templates: Templates) -> Answer:
     found = reader.tokens(body, offsets - offsets[0])
     template = np.where(found.fit, _templates(found, templates), -1)
     known = np.flatnonzero(template >= 0)
-    return (
-        _apply(rows, known, body, found, templates.heads[template[known]], templates.rows) if len(known) else _NOTHING
-    )
+    if not len(known):
+        return _NOTHING
+    return _apply(rows, known, body, found, templates.heads[template[known]], templates.rows)
 
 
 def _templates(found: Tokens, templates: Templates) -> Int32:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from streams.access.decode.message import NO_TIME
@@ -18,12 +18,29 @@ MAX_WHOLE: Final = 1 << 53
 MAX_NUMBER: Final = 2.0**63
 """Values stay below it on both sides: beyond, parsers begin to disagree about integers."""
 
+RULES: Final = {
+    "content_type": "no format is known for it",
+    "json": "not JSON",
+    "utf8": "not UTF-8",
+    "cbor": "not CBOR",
+    "arrow": "not an Arrow stream, cut off or compressed",
+    "senml": "against RFC 8428",
+    "shape": "no readings where they are expected, too many, or too deep",
+    "metric_name": "a name against the grammar",
+    "number": "not finite, or beyond 2^63",
+    "device": "a child that is no device id",
+    "ts": "a time that is none",
+    "boot": "no number, or property and payload contradict each other",
+    "seq": "no number, or property and payload contradict each other",
+    "internal": "a decoder has a bug",
+}
+"""Why messages become dead letters here: the rule before the colon of a reason, and what it means."""
+
 is_metric = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 is_child = re.compile(r"[a-z0-9-]{1,64}").fullmatch
 _is_whole = re.compile(r"[0-9]{1,16}", re.ASCII).fullmatch
 _is_ms = re.compile(r"-?[0-9]{1,16}", re.ASCII).fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MS: Final = timedelta(milliseconds=1)
 
 
 class Invalid(Exception):
@@ -83,9 +100,10 @@ def iso(text: str) -> int:
     """ISO 8601 to milliseconds, rounded down."""
     try:
         time = datetime.fromisoformat(text)
-        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MS
+        since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH
     except (ValueError, OverflowError):
         raise Invalid("ts", f"{shown(text)} is neither whole milliseconds nor ISO 8601") from None
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def number(value: float, metric: str) -> float:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.access.decode import Decoder, fast, first_seen, formats
+from streams.access.decode import RULES, Decoder, fast, first_seen, formats
 from streams.access.decode.names import MAX_KNOWN
 from tests.access.decode.payloads import DEVICE, EVIL, RECEIVED_MS, batch, fates
 
@@ -216,6 +216,11 @@ def test_a_decoder_with_a_bug_makes_its_own_message_a_dead_letter(monkeypatch: p
     )
     assert got.row.tolist() == [0, 2] and got.seq.tolist() == [1, 1, 1]
     assert got.dead == {1: f"internal: KeyError in {__name__}"}
+
+
+def test_every_reason_begins_with_a_rule() -> None:
+    got = Decoder().decode(batch([*EVIL, JSON], content_type=[None] * len(EVIL) + ["x/y"]))
+    assert {reason.partition(": ")[0] for reason in got.dead.values()} <= RULES.keys()
 
 
 @settings(max_examples=200, deadline=None)
