@@ -1,0 +1,150 @@
+"""`millrace device` and the registry against a real Kafka."""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from cli.device import device
+from identity.registry.core import RegistryError
+from identity.registry.store import Registry
+from runtime.errors import RetryableError
+from runtime.kafka import clients, topics
+from runtime.kafka.topics import read_control
+from runtime.settings import KafkaSettings
+from schemas.control import POLICY_KEY, Device, device_key, token_hash
+from schemas.topics import CONTROL
+from tests.servers import KafkaServer
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def settings(kafka_fresh: Callable[[], KafkaServer]) -> KafkaSettings:
+    found = KafkaSettings(kafka_bootstrap=kafka_fresh().bootstrap)
+    topics.ensure(found, topics.plans(2, 1), 1)
+    return found
+
+
+@pytest.fixture
+def run(settings: KafkaSettings, tmp_path: Path) -> Run:
+    def call(*arguments: str) -> Result:
+        environment = {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "MILLRACE_DATA": str(tmp_path / "data")}
+        return CliRunner().invoke(device, arguments, env=environment)
+
+    return call
+
+
+def test_add_prints_a_token_whose_hash_is_recorded(run: Run, settings: KafkaSettings) -> None:
+    result = run("add", "add-1", "add-2", "--role", "meter", "--label", "site=north", "--label", "x=a=b")
+    assert result.exit_code == 0, result.output
+    tokens = dict(line.split() for line in result.output.splitlines())
+    assert list(tokens) == ["add-1", "add-2"]
+    _, value = read_control(settings)[device_key("add-1")]
+    found = Device.decode(device_key("add-1"), value)
+    assert (found.role, found.labels, found.token) == (
+        "meter",
+        {"site": "north", "x": "a=b"},
+        token_hash(tokens["add-1"]),
+    )
+
+
+def test_list_and_show_never_show_a_hash(run: Run) -> None:
+    (told,) = orjson.loads(run("add", "show-1", "--role", "gateway", "--json").output)
+    run("add", "show-2", "--role", "meter", "--parent", "show-1", "--label", "site=north")
+    listed = run("list", "--json").output
+    found = {d["id"]: d for d in orjson.loads(listed)}
+    expected = {"id": "show-2", "role": "meter", "state": "active", "parent": "show-1", "labels": {"site": "north"}}
+    assert found["show-2"] == expected | {"http": True}
+    shown = run("show", "show-2", "--json").output
+    assert orjson.loads(shown) == found["show-2"]
+    table = run("list").output
+    assert "show-2  meter    active  show-1  site=north" in table
+    assert "parent   show-1" in run("show", "show-2").output
+    for text in (listed, shown, table):
+        assert told["token"] not in text and token_hash(told["token"]) not in text
+
+
+def test_remove_role_and_token_change_what_is_recorded(run: Run, settings: KafkaSettings) -> None:
+    first = run("add", "end-1", "--role", "meter").output.split()[1]
+    assert run("role", "end-1", "--role", "gateway").exit_code == 0
+    second = run("token", "end-1").output.split()[1]
+    found = Registry(settings).devices()["end-1"]
+    assert first != second and (found.role, found.token) == ("gateway", token_hash(second))
+    assert run("remove", "end-1").output == "removed 1\n"
+    assert Registry(settings).devices()["end-1"] == Device("end-1", "gateway", state="removed")
+    assert "end-1" not in run("list").output and "end-1" in run("list", "--all").output
+    assert run("add", "end-1", "--role", "meter").exit_code == 0
+
+
+def test_certificates_are_signed_by_the_platforms_authority(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    assert run("add", "cert-1", "--role", "meter", "--cert", str(folder)).exit_code == 0
+    certificate = x509.load_pem_x509_certificate((folder / "cert-1.crt").read_bytes())
+    authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    certificate.verify_directly_issued_by(authority)
+    assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == "cert-1"
+    assert stat.S_IMODE((folder / "cert-1.key").stat().st_mode) == 0o600
+    again = run("add", "cert-2", "cert-1", "--role", "meter", "--cert", str(folder))
+    assert isinstance(again.exception, RegistryError) and "cert-1.key: is there already" in str(again.exception)
+    assert "cert-2" not in run("list").output
+
+
+def test_mistakes_are_told_in_lines_without_a_traceback(settings: KafkaSettings, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "device", "add", "Bad", "a/b", "--role", "meter", "--data", str(tmp_path)],
+        env=os.environ | {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "millrace: 'Bad': a device id must match [a-z0-9-]{1,64}",
+        "'a/b': a device id must match [a-z0-9-]{1,64}",
+    ]
+
+
+def test_labels_need_a_value(run: Run) -> None:
+    result = run("add", "a", "--role", "meter", "--label", "north")
+    assert result.exit_code == 2 and "expected KEY=VALUE" in result.output
+
+
+def test_ten_thousand_devices_are_registered_in_seconds_all_or_none(settings: KafkaSettings) -> None:
+    registry = Registry(settings)
+    wanted = [Device(f"many-{i}", "meter") for i in range(10_000)]
+    begun_s = time.monotonic()
+    tokens = registry.register(wanted)
+    assert time.monotonic() - begun_s < 30
+    assert len(set(tokens.values())) == 10_000
+    with pytest.raises(RegistryError):
+        registry.register([Device("many-new", "meter"), Device("many-5", "meter")])
+    found = registry.devices()
+    assert "many-new" not in found and found["many-9999"].token == token_hash(tokens["many-9999"])
+
+
+def test_roles_are_those_of_the_policy_in_force(settings: KafkaSettings) -> None:
+    producer = clients.producer(settings)
+    producer.produce(CONTROL, key=POLICY_KEY, value=b'{"roles":{"meter":{}},"unknown":null}')
+    assert producer.flush(10) == 0
+    with pytest.raises(RegistryError, match="the policy has no role 'motor'; it has meter"):
+        Registry(settings).register([Device("role-1", "motor")])
+    Registry(settings).register([Device("role-1", "meter")])
+    producer.produce(CONTROL, key=POLICY_KEY, value=None)
+    assert producer.flush(10) == 0
+
+
+def test_without_kafka_the_error_says_what_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.kafka.topics._TIMEOUT_S", 0.5)
+    with pytest.raises(RetryableError, match=r"platform\.control"):
+        Registry(KafkaSettings(kafka_bootstrap="127.0.0.1:1")).devices()
