@@ -9,18 +9,17 @@ from typing import Final, TypeVar
 import click
 
 from cli.context import data_option, settings
+from cli.policy import publish
 from runtime.errors import RetryableError
-from runtime.kafka import clients, topics
+from runtime.kafka import topics
 from runtime.settings import KafkaSettings, setting
 from schemas.control import POLICY_KEY
-from schemas.topics import CONTROL
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from streams.access.policy import SHIPPED, check, shipped
 
 T = TypeVar("T")
 _PATIENCE_S: Final = 60.0
-_TIMEOUT_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,5 @@ def publish_starting_policy(found: KafkaSettings, name: str) -> bool:
     """Publish the shipped policy `name` unless there is a policy. Returns whether it did."""
     if POLICY_KEY in topics.read_control(found):
         return False
-    policy = check(shipped(name), f"{name}.yaml")
-    producer = clients.producer(found)
-    producer.produce(CONTROL, key=POLICY_KEY, value=policy.encode())
-    if producer.flush(_TIMEOUT_S):
-        raise RetryableError("Kafka did not take the starting policy")
+    publish(found, check(shipped(name), f"{name}.yaml"))
     return True

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.context import data_option
+from cli.context import data_option, settings
 from local import status as told
 from local.platform import Platform, missing
 from local.programs import tail
@@ -156,8 +156,19 @@ def _is_up(found: dict[str, Any], name: str) -> bool:
 
 
 def _ledger(data: Path) -> dict[str, Any] | None:
-    """The ledger, or None while it cannot be read."""
-    return None
+    """The ledger, or None while it cannot be read: before the first start is done, or in the middle of a restart."""
+    from sinks.adapters.clickhouse import ClickHouse
+    from sinks.ledger import ledger_totals
+    from sinks.settings import ClickHouseSettings
+
+    try:
+        db = ClickHouse(settings(ClickHouseSettings, data))
+        try:
+            return ledger_totals(db.client)
+        finally:
+            db.close()
+    except MillraceError:
+        return None
 
 
 def _table(found: dict[str, Any], data: Path) -> str:

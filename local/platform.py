@@ -105,23 +105,13 @@ class Platform:
             Spec("clickhouse", self.clickhouse.program),
             Spec("mosquitto", self.mosquitto.program, watched=False),
         ]
-        return engines + [self._service(row) for row in services.SERVICES if _is_there(row)]
+        return engines + [self._service(row) for row in services.SERVICES]
 
     def _service(self, row: services.Row) -> Spec:
         probes = ports.free()[0]
         make = partial(services.program, row, self.environment(), probes)
         extra = {} if row.one_shot else {"metrics": f"http://{ports.LOOPBACK}:{probes}/metrics"}
         return Spec(row.name, make, row.after, row.one_shot, extra=extra)
-
-
-def _is_there(row: services.Row) -> bool:
-    try:
-        spec = importlib.util.find_spec(row.module)
-        if spec is not None and spec.submodule_search_locations is not None:
-            spec = importlib.util.find_spec(f"{row.module}.__main__")
-    except ModuleNotFoundError:
-        return False
-    return spec is not None
 
 
 @dataclass(frozen=True, slots=True)

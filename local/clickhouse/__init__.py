@@ -1,14 +1,15 @@
 """ClickHouse's engine (chdb, in process) behind ClickHouse's own HTTP interface, for one machine.
 
 Clients (clickhouse-connect, curl, our services) speak to it as they would to a server: queries, streamed results,
-inserts in every format, parameters, settings, deduplication tokens, compression, errors with codes, /ping. It keeps no
-HTTP sessions (no `SET`, no temporary tables between requests) and takes no external data.
+inserts in every format, external data, parameters, settings, deduplication tokens, compression, errors with codes,
+/ping. It keeps no HTTP sessions: no `SET`, no temporary tables between requests.
 
     sql       what a statement is: read, insert with data, or other; what readers may not name   (pure)
     formats   how chunks of a result are joined                                                   (pure)
     errors    ClickHouse's error codes and their HTTP status                                      (pure)
     users     who may come in
     engine    chdb's connections, in threads
+    external  tables that travel with a request                                                   (pure)
     exchange  one HTTP request: statement, body, compression
     answers   one HTTP response: whole, streamed, broken off
     app       the ASGI application that puts them together

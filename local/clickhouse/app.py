@@ -66,7 +66,9 @@ class App:
                 raise errors.readonly("Cannot execute query in readonly mode")
             sql.check_reader(exchange.sql)
         may_write = exchange.method != "GET"
-        session = Session(user, exchange.database, exchange.settings(), exchange.parameters(), may_write)
+        session = Session(
+            user, exchange.database, exchange.settings(), exchange.parameters(), may_write, exchange.external
+        )
         async with self._engine.connection(session) as connection:
             await self._execute(connection, exchange, answer, statement)
 

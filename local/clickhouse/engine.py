@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from chdb.state.sqlitelike import Connection as Handle
 
 from local.clickhouse import errors, users
 from local.clickhouse.errors import ClickHouseError
+from local.clickhouse.external import External
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class Session:
     settings: Mapping[str, str]
     parameters: Mapping[str, str]
     may_write: bool
+    external: Sequence[External] = ()
 
 
 def _quote(text: str) -> str:
@@ -94,12 +96,23 @@ class Connection:
         pairs = [f"{name} = {_quote(value)}" for name, value in session.settings.items() if self._may_set(name)]
         if pairs:
             run("SET " + ", ".join(pairs))
+        for table in session.external:
+            self._bring(table)
         if session.user.role:
             run(f"SET ROLE {session.user.role}")
         if session.user.reads_only:
             run("SET readonly = 1")
         elif not session.may_write:
             run("SET readonly = 2")
+
+    def _bring(self, table: External) -> None:
+        """Make the request's own table; it ends with the connection."""
+        if self._session.user.reads_only:
+            raise errors.readonly("External data are not taken from readers")
+        self._handle.query(f"CREATE TEMPORARY TABLE {_quote_name(table.name)} ({table.structure})")
+        inserter = self._handle.send_insert(f"INSERT INTO {_quote_name(table.name)}", table.format)
+        inserter.append(table.data)
+        inserter.finish()
 
     def _may_set(self, name: str) -> bool:
         if not _is_word(name):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from local.clickhouse import compression, errors, sql
+from local.clickhouse import compression, errors, external, sql
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.sql import Kind, Statement
 
@@ -44,6 +44,7 @@ class Exchange:
         self.query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
         self.query_id = self.query.get("query_id") or str(uuid.uuid4())
         self.sql = b""
+        self.external: list[external.External] = []
         self._body = self._decompressed()
         self._first = b""
 
@@ -80,8 +81,10 @@ class Exchange:
 
     async def statement(self) -> Statement:
         """The statement: in the query string, in the body, or begun in one and continued in the other."""
-        if self.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise errors.unsupported("External data (multipart/form-data)")
+        content_type = self.headers.get("content-type", "")
+        if content_type.startswith("multipart/form-data"):
+            body = b"".join([piece async for piece in self._body])
+            self.external = external.parse(body, content_type, self.query)
         self.sql = self.query.get("query", "").encode()
         in_body = not self.sql.strip()
         if in_body:

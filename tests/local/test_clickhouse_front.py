@@ -18,6 +18,7 @@ import clickhouse_connect
 import pyarrow as pa
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
+from clickhouse_connect.driver.external import ExternalData
 
 from tests.servers import ClickHouseServer
 
@@ -170,6 +171,29 @@ def test_clients_work_side_by_side(clickhouse: ClickHouseServer) -> None:
         return time.monotonic() - began
 
     assert asyncio.run(ask()) < 2.5
+
+
+def test_tables_that_travel_with_a_request(client: Any, clickhouse: ClickHouseServer, table: str) -> None:
+    csv = ExternalData(file_name="ext.csv", data=b"1,a\n2,b\n", fmt="CSV", structure=["k Int32", "v String"])
+    assert client.query("SELECT * FROM ext ORDER BY k", external_data=csv).result_rows == [(1, "a"), (2, "b")]
+    sink = pa.BufferOutputStream()
+    rows = pa.table({"a": pa.array([9, 10], pa.int32()), "s": ["old", "new"]})
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    arrow = ExternalData(
+        file_name="incoming", data=sink.getvalue().to_pybytes(), fmt="ArrowStream", structure=["a Int32", "s String"]
+    )
+    missing = f"INSERT INTO {table} (a, s) SELECT a, s FROM incoming WHERE a NOT IN (SELECT a FROM {table})"
+    client.command(missing, external_data=arrow, settings={"insert_deduplication_token": "x"})
+    assert client.query(f"SELECT s FROM {table} WHERE a > 8 ORDER BY a").result_rows == [("s9",), ("new",)]
+    analyst = connect(clickhouse, username="analyst", password=clickhouse.analyst_password, database="millrace")
+    with pytest.raises(DatabaseError, match="164"):
+        analyst.query("SELECT * FROM ext", external_data=csv)
+
+
+def test_parameters_in_a_form(clickhouse: ClickHouseServer) -> None:
+    form = connect(clickhouse, form_encode_query_params=True)
+    assert form.query("SELECT {a:Int32}, {s:String}", parameters={"a": 3, "s": "ä"}).result_rows == [(3, "ä")]
 
 
 def test_the_analyst_reads_and_nothing_else(client: Any, clickhouse: ClickHouseServer) -> None:

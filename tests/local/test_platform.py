@@ -1,0 +1,157 @@
+"""`millrace up`, `status` and `down` as people run them: one platform, on data that outlives it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local import status
+from local.platform import USUAL, Platform
+from local.services import SERVICES
+
+LIMIT_S = 90.0
+ENGINES = ("kafka", "clickhouse", "mosquitto")
+
+
+def millrace(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=2 * LIMIT_S)
+
+
+def told(data: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(millrace("status", "--json", "--data", str(data)).stdout)
+    return found
+
+
+def service(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(s for s in found["services"] if s["name"] == name)
+
+
+def until(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not happened():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    data = tmp_path_factory.mktemp("platform") / "data"
+    done = millrace("up", "--data", str(data), "--detach", "--insecure-loopback")
+    assert done.returncode == 0, done.stderr
+    yield data
+    millrace("down", "--data", str(data))
+
+
+def test_status_tells_of_every_service_and_endpoint(data: Path) -> None:
+    found = told(data)
+    assert found["ready"] is True
+    assert [s["name"] for s in found["services"]] == [*ENGINES, *(row.name for row in SERVICES)]
+    for one in found["services"]:
+        assert one["restarts"] == 0
+        assert one["state"] == ("done" if one["name"] == "init" else "running")
+        assert one["pid"] is None if one["name"] == "init" else os.path.exists(f"/proc/{one['pid']}")
+    assert set(found["endpoints"]) == set(USUAL)
+    assert all(found["endpoints"].values())
+
+
+def test_the_ledger_is_part_of_the_status(data: Path) -> None:
+    ledger = told(data)["ledger"]
+    assert ledger["messages"]["difference"] == 0
+    assert set(ledger["readings"]) == {"produced", "stored", "in_flight", "difference"}
+
+
+def test_clients_find_everything_in_run_env(data: Path) -> None:
+    lines = dict(line.split("=", 1) for line in (data / "run" / "env").read_text().splitlines())
+    found = told(data)["endpoints"]
+    assert lines["MILLRACE_KAFKA_BOOTSTRAP"] == found["kafka"]
+    assert lines["MILLRACE_DEVICE_MQTT_URL"] == found["mqtt"]
+    assert lines["MILLRACE_DEVICE_MQTTS_URL"] == found["mqtts"]
+    assert lines["MILLRACE_DEVICE_HTTP_URL"] == found["http"]
+    for name in ("CA_FILE", "CLICKHOUSE_PASSWORD_FILE", "ANALYST_PASSWORD_FILE"):
+        assert Path(lines[f"MILLRACE_{name}"]).exists()
+
+
+def test_a_second_up_on_the_same_data_says_so_and_stops(data: Path) -> None:
+    for detach in ([], ["--detach"]):
+        done = millrace("up", "--data", str(data), *detach)
+        assert done.returncode == 1
+        assert "runs already" in done.stderr
+    assert told(data)["ready"]
+
+
+@pytest.mark.parametrize("name", ["mosquitto", "sink"])
+def test_what_is_killed_with_9_comes_back_and_is_counted(data: Path, name: str) -> None:
+    before = service(told(data), name)
+    os.kill(before["pid"], signal.SIGKILL)
+    until(lambda: service(told(data), name)["restarts"] == before["restarts"] + 1, f"{name} was not restarted")
+    until(lambda: bool(told(data)["ready"]), f"not ready after {name} was killed")
+    assert service(told(data), name)["pid"] != before["pid"]
+
+
+def test_nothing_outlives_an_up_that_is_killed_with_9_and_the_data_serve_again(data: Path) -> None:
+    found = told(data)
+    pids = [s["pid"] for s in found["services"] if s["pid"]]
+    os.kill(found["supervisor"], signal.SIGKILL)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "something was left behind")
+    assert told(data)["ready"] is False
+    assert {s["state"] for s in told(data)["services"]} == {"stopped"}
+    done = millrace("up", "--data", str(data), "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "(epoch 0)" in (data / "logs" / "init.log").read_text().splitlines()[-3]
+    assert told(data)["endpoints"]["mqtt"] is None
+
+
+def test_down_leaves_nothing(data: Path) -> None:
+    pids = [s["pid"] for s in told(data)["services"] if s["pid"]]
+    done = millrace("down", "--data", str(data))
+    assert (done.returncode, done.stdout) == (0, "stopped\n")
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert {s["state"] for s in told(data)["services"]} == {"stopped"}
+    assert millrace("down", "--data", str(data)).stdout == f"nothing runs on {data}\n"
+
+
+def test_status_where_nothing_ever_ran(tmp_path: Path) -> None:
+    assert told(tmp_path / "none") == {
+        "ready": False,
+        "supervisor": None,
+        "services": [],
+        "endpoints": {},
+        "ledger": None,
+    }
+
+
+def test_a_port_that_is_taken_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setitem(USUAL, "kafka", taken.getsockname()[1])  # type: ignore[misc]
+        platform = Platform.on(tmp_path, insecure=False)
+        assert platform.port["kafka"] != USUAL["kafka"]
+
+
+def test_the_data_folder_has_one_holder(tmp_path: Path) -> None:
+    with status.lock(tmp_path):
+        assert status.is_running(tmp_path)
+        assert status.pid_of(tmp_path) == os.getpid()
+        with pytest.raises(status.RunsAlreadyError, match="millrace down"), status.lock(tmp_path):
+            pass
+    assert not status.is_running(tmp_path)
+
+
+def test_what_the_machine_lacks_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from local import platform
+
+    monkeypatch.setattr(platform.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(platform.kafka, "JARS", tmp_path)
+    lacking = {what.what.split()[0]: what.command for what in platform.missing()}
+    assert set(lacking) == {"mosquitto", "Java", "Kafka's"}
+    assert lacking["Kafka's"] == "make setup"
