@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import data_option, settings
-from local.fleet import enrol, faults, simulate
+from cli.stored import Stored
+from local.fleet import enrol, faults, replay, series, simulate
 from local.fleet.connections import Door, FleetError
 from local.fleet.plan import Plan, Wish
 from local.fleet.population import Member
 from local.fleet.settings import FleetSettings
 from schemas.control import Device
+from schemas.vocabulary import Role
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.settings import ClickHouseSettings
 
 CERTIFICATES: Final = "fleet"
 """Folder below DATA for the keys of the fleet's devices."""
@@ -70,15 +75,18 @@ def wish(devices: int, rate: float, seconds: float, seed: int, speed: float) -> 
 def run(plan: Plan, data: Path, quiet: bool = False) -> simulate.Report:
     """Register the plan's devices and run it, with a progress bar on standard error."""
     door, tokens = enrolled(plan, data)
-    console = Console(stderr=True, quiet=quiet)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+    with _bar(quiet) as bar:
         connecting = bar.add_task("connect", total=sum(not m.http for m in plan.population.members))
         sending = bar.add_task("send", total=plan.wish.messages)
         progress = simulate.Progress(
             lambda count: bar.update(connecting, completed=count), lambda count: bar.update(sending, completed=count)
         )
         return uvloop.run(simulate.simulate(plan, door, tokens, progress))
+
+
+def _bar(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True, quiet=quiet))
 
 
 def enrolled(plan: Plan, data: Path) -> tuple[Door, dict[str, str]]:
@@ -124,3 +132,65 @@ def table(report: simulate.Report) -> str:
     if report.behind_s > 1:
         lines.append(f"the fleet was up to {report.behind_s:.1f} s behind its plan")
     return "\n".join(lines)
+
+
+class _Speed(click.ParamType):
+    """`max`, or a factor."""
+
+    name = "max|FACTOR"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value is None or value == "max":
+            return None
+        try:
+            found = float(str(value))
+        except ValueError:
+            found = 0.0
+        if not 0 < found < float("inf"):
+            self.fail(f"{value!r} is neither `max` nor a factor such as 60", param, ctx)
+        return found
+
+
+@fleet.command("replay")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE.csv|DIR…")
+@click.option("--speed", type=_Speed(), help="How many times as fast as it happened; `max` (the default): at once.")
+@_json
+@data_option
+def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: Path) -> None:
+    """Send files of timestamp,value as devices, one a file, named after its path; role `history`, metric `value`.
+
+    Ends when ClickHouse holds every row exactly once and what it holds equals the files, value by value.
+
+    Example: millrace fleet replay measurements/ --speed 3600
+    """
+    found = series.find(paths)
+    names = series.device_ids(name for _, name in found)
+    everything = [series.read(file, name) for (file, _), name in zip(found, names, strict=True)]
+    kafka = settings(FleetSettings, data)
+    enrol.register(kafka, [Device(name, Role.HISTORY) for name in names])
+    db = ClickHouse(settings(ClickHouseSettings, data))
+    try:
+        with _bar(quiet=as_json) as bar:
+            rows = bar.add_task("stored", total=sum(len(one.rows) for one in everything))
+            outcome = uvloop.run(
+                replay.replay(
+                    everything,
+                    int(time.time()),
+                    speed,
+                    open_door(kafka, data, names),
+                    Stored(db, names),
+                    lambda count: bar.update(rows, completed=count),
+                )
+            )
+    finally:
+        db.close()
+    click.echo(orjson.dumps(asdict(outcome)).decode() if as_json else _told(outcome))
+
+
+def _told(outcome: replay.Outcome) -> str:
+    skipped = f" ({outcome.skipped:,} rows without a value were left out)" if outcome.skipped else ""
+    return (
+        f"{outcome.files} files, {outcome.rows:,} rows{skipped}: all stored exactly once and equal to the files."
+        f" {outcome.messages:,} messages, acknowledged by Kafka after {outcome.send_s:.1f} s, stored and compared after"
+        f" {outcome.total_s:.1f} s"
+    )
