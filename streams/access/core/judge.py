@@ -39,8 +39,8 @@ MAX_TIME_MS: Final = 10_413_791_999_999
 """1900-01-01 to the end of 2299: what ClickHouse's DateTime64(3) holds."""
 MAX_ANSWER_BYTES: Final = 14 << 20
 """Of the 16 MB that a record of telemetry.readings may have."""
-READING_BYTES: Final = 112
-"""Columns of one reading in the answer, rounded up, without its text."""
+READING_BYTES: Final = 100
+"""Columns of one reading in the answer, rounded up, without its text and replay_of."""
 ROW_BYTES: Final = 512
 """Columns, reason and dictionary entries of one message that is not accepted, rounded up, without its own bytes."""
 _MAX_RECEIVED_MS: Final = 1 << 50
@@ -323,7 +323,11 @@ def _reading_bytes(case: _Case, keep: Bool) -> Int64:
     decoded = case.decoded
     rows = len(case.device)
     row = decoded.row[keep]
-    total: Int64 = np.bincount(row, minlength=rows).astype(np.int64) * READING_BYTES
+    each = np.full(rows, READING_BYTES, np.int64)
+    column = case.batch.column("replay_of")
+    if column.null_count < len(column):
+        each += np.diff(lying(column)[0])
+    total: Int64 = np.bincount(row, minlength=rows).astype(np.int64) * each
     if decoded.text is not None:
         sizes = np.diff(lying(decoded.text)[0])[keep]
         total += np.bincount(row, weights=sizes, minlength=rows).astype(np.int64)
