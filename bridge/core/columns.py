@@ -12,6 +12,7 @@ from schemas import ipc, raw
 
 _HEAD: Final = ipc.head(raw.SCHEMA)
 _TIME: Final = raw.SCHEMA.field("received_at").type
+_ABSENT: Final = Properties()
 _CUT: Final = Properties(content_type=raw.CUT.encode())
 _CUT_KEEPS_BYTES: Final = 1024
 
@@ -101,9 +102,8 @@ def _text_columns(properties: list[Properties | None], n: int) -> list[Any]:
     """content_type, ts, boot and seq."""
     if properties.count(None) == n:
         return [pa.nulls(n, pa.string())] * 4
-    filled = [Properties() if found is None else found for found in properties]
-    texts = zip(*(found[:4] for found in filled), strict=True)
-    return [_nullable(list(items)) for items in texts]
+    content_type, ts, boot, seq, _ = zip(*(found or _ABSENT for found in properties), strict=True)
+    return [_nullable(list(items)) for items in (content_type, ts, boot, seq)]
 
 
 def _nullable(items: list[bytes | None]) -> Any:

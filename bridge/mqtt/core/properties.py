@@ -12,7 +12,8 @@ _SUBSCRIPTION: Final = 0x0B
 _USER: Final = 0x26
 _USER_KEYS: Final = {b"ts": 1, b"boot": 2, b"seq": 3}
 _REPEATS_BYTES: Final = 256
-_NOTHING: Final = Properties()
+_NOTHING: Final = [None, None, None, None]
+_UNKNOWN: Final = Properties(b"unknown")
 
 
 def parse(block: bytes) -> Properties | None:
@@ -25,21 +26,25 @@ def parse(block: bytes) -> Properties | None:
     at, end = 0, len(block)
     while at < end:
         kind = block[at]
-        at += 1
-        if kind == _USER:
-            key, at = _text(block, at)
-            value, at = _text(block, at)
-            if key in _USER_KEYS:
-                found[_USER_KEYS[key]] = value
+        if kind == _USER:  # in place: this is what costs when every message brings its own seq
+            start = at + 3
+            at = start + (block[at + 1] << 8 | block[at + 2])
+            key = block[start:at]
+            position = _USER_KEYS.get(key)
+            start = at + 2
+            at = start + (block[at] << 8 | block[at + 1])
+            if position is not None:
+                found[position] = block[start:at]
             elif key == b"ack":
-                ack = value == b"1"
+                ack = block[start:at] == b"1"
         elif kind in _TEXTS:
-            value, at = _text(block, at)
+            value, at = _text(block, at + 1)
             if kind == _CONTENT_TYPE:
                 found[0] = value
         elif kind in _FIXED_BYTES:
-            at += _FIXED_BYTES[kind]
+            at += 1 + _FIXED_BYTES[kind]
         elif kind == _SUBSCRIPTION:
+            at += 1
             while block[at] & 0x80:
                 at += 1
             at += 1
@@ -47,8 +52,9 @@ def parse(block: bytes) -> Properties | None:
             raise ValueError(f"unknown property 0x{kind:02x}")
     if at != end:
         raise ValueError("a property is longer than its block")
-    properties = Properties(found[0], found[1], found[2], found[3], ack)
-    return None if properties == _NOTHING else properties
+    if not ack and found == _NOTHING:
+        return None
+    return Properties(found[0], found[1], found[2], found[3], ack)
 
 
 def _text(block: bytes, at: int) -> tuple[bytes, int]:
@@ -70,10 +76,9 @@ class PropertyCache:
         self._known: dict[bytes, Properties | None] = {}
 
     def get(self, block: bytes) -> Properties | None:
-        try:
-            return self._known[block]
-        except KeyError:
-            pass
+        known = self._known.get(block, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
         try:
             found = parse(block)
         except (ValueError, IndexError):
