@@ -14,8 +14,8 @@ from bridge.http.settings import HttpSettings
 _EXAMPLES: Final[dict[str, Any]] = {
     "application/json": {"temperature": 21.5, "humidity": 40},
     "application/x-ndjson": '{"temperature":21.5}\n{"temperature":21.6}\n',
-    "application/senml+json": [{"bn": "boiler/", "n": "temperature", "u": "Cel", "v": 21.5}],
-    "application/senml+cbor": "81a32167626f696c65722f006b74656d706572617475726502fb4035800000000000 (in hexadecimal)",
+    "application/senml+json": [{"n": "temperature", "u": "Cel", "v": 21.5}, {"n": "humidity", "v": 40}],
+    "application/senml+cbor": "81a3006b74656d7065726174757265016343656c02fb4035800000000000 (in hexadecimal)",
 }
 _INTRODUCTION: Final = (
     "A message is answered with 202 only after Kafka has acknowledged it. Of a request that is answered with anything"
