@@ -13,6 +13,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
+from identity.authority import Authority
 from schemas.partition import partition_of
 from schemas.vocabulary import Transport
 from tests.bridge.conftest import PARTITIONS
@@ -294,3 +295,30 @@ def test_a_message_beyond_every_limit_is_refused_loudly_and_the_bridge_never_see
             large, small = raw.wait_for_rows(2)
         assert large["payload"] == b"m" * 1_400_000 and small["payload"] == b"small"
         assert service.metric("millrace_bridge_mqtt_cut_total") == 0
+
+
+def test_the_bridge_speaks_tls_with_a_certificate_of_its_own(
+    bridge: Callable[..., Service], broker: MosquittoServer, raw: RawReader, tmp_path: Path
+) -> None:
+    authority = Authority.open(broker.authority)
+    files = {"mqtt_ca_file": tmp_path / "ca", "mqtt_cert_file": tmp_path / "crt", "mqtt_key_file": tmp_path / "key"}
+    for file, pem in zip(
+        files.values(), (authority.certificate_pem, *authority.issue_client(broker.bridge_user)), strict=True
+    ):
+        file.write_bytes(pem)
+    with bridge(mqtt_url=broker.tls_url, mqtt_user="", **files).start(), Device(broker.port, "sensor-9") as device:
+        device.sent(device.send("by tls"))
+        assert raw.wait_for_rows(1)[0]["payload"] == b"by tls"
+
+
+def test_credentials_that_cannot_be_read_or_are_refused_stop_the_bridge_with_one_line(
+    bridge: Callable[..., Service], tmp_path: Path
+) -> None:
+    missing = bridge(mqtt_password_file=tmp_path / "none").start(ready=False)
+    assert missing.process is not None and missing.process.wait(20) == 78
+    assert "credentials for unix://" in missing.log.read_text()
+    (tmp_path / "wrong").write_text("wrong")
+    missing.log.write_text("")
+    refused = bridge(mqtt_password_file=tmp_path / "wrong").start(ready=False)
+    assert refused.process is not None and refused.process.wait(20) == 78
+    assert "the broker refuses the connection" in refused.log.read_text()
