@@ -67,6 +67,7 @@ class Writer:
         self._tick: asyncio.TimerHandle | None = None
         self._paused = False
         self._waits_since_s: float | None = None
+        self._drain_until_s: float | None = None
 
     async def start(self) -> None:
         self._schedule()
@@ -105,9 +106,11 @@ class Writer:
         self._schedule()
 
     async def drain(self) -> bool:
-        """Close and wait until Kafka acknowledged everything; False when `drain_s` was not enough."""
+        """Close and wait until Kafka acknowledged everything; False when `drain_s`, from the first call, is over."""
         self.close()
-        deadline = self._loop.time() + self._drain_s
+        if self._drain_until_s is None:
+            self._drain_until_s = self._loop.time() + self._drain_s
+        deadline = self._drain_until_s
         while self.intake.closed and self._loop.time() < deadline:  # noqa: ASYNC110 (librdkafka has no event to wait for)
             await asyncio.sleep(_POLL_S)
         if self.intake.closed:

@@ -71,16 +71,32 @@ class Transport(asyncio.Transport):
         self.reading = False
 
 
+class Refused:
+    """Error and message of a delivery report."""
+
+    def str(self) -> str:
+        return "Broker: Message size too large"
+
+    def partition(self) -> int:
+        return 0
+
+
 class Kafka:
     """Takes records; acknowledges them when told to."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[..., None]] = []
+        self.full = False
+        self.refuses = False
 
     def produce(self, topic: str, value: bytes, on_delivery: Callable[..., None], **_: Any) -> None:
+        if self.full:
+            raise BufferError
         self.callbacks.append(on_delivery)
 
     def poll(self, timeout: float) -> int:
+        if self.refuses:
+            self.callbacks[0](Refused(), Refused())
         return 0
 
     def __len__(self) -> int:
@@ -314,5 +330,32 @@ def test_receipts_follow_the_brokers_window_and_survive_a_reconnect(loop: asynci
         bench.transport.written = b""
         bench.link.connected(receive_maximum=10)
         assert bench.transport.written.count(b"c/b/ack") == 1 and b"c/a/ack" not in bench.transport.written
+
+    _run(loop, work)
+
+
+def test_a_full_kafka_queue_is_back_pressure_and_nothing_else(loop: asyncio.AbstractEventLoop) -> None:
+    def work(bench: Bench) -> None:
+        bench.kafka.full = True
+        for n in range(1, 4):
+            bench.feed(Message(b"d/a/config", b"%d" % n, 1, n).packet(), [])
+            bench.acknowledge()
+        assert not bench.fatal and bench.transport.written == b"" and bench.link.intake.held_bytes > 0
+        bench.kafka.full = False
+        bench.writer._poll()
+        bench.acknowledge()
+        assert bench.transport.written == b"@\x02\x00\x01@\x02\x00\x02@\x02\x00\x03"
+
+    _run(loop, work)
+
+
+def test_a_delivery_error_is_fatal_and_acknowledges_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    def work(bench: Bench) -> None:
+        bench.feed(Message(b"d/a/config", b"1", 1, 1).packet(), [])
+        bench.writer.close()
+        bench.kafka.refuses = True
+        bench.writer._poll()
+        assert "Kafka refused a record of telemetry.raw/0" in str(bench.fatal[0])
+        assert bench.transport.written == b""
 
     _run(loop, work)

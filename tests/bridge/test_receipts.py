@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.rows import Properties
-from bridge.mqtt.core.properties import PropertyCache
+from bridge.mqtt.core.properties import PropertyCache, parse
 from bridge.mqtt.core.receipts import ranges, receipts
 
 
@@ -50,3 +50,26 @@ def test_the_cache_of_properties_keeps_what_repeats_and_stays_bounded() -> None:
     assert max(map(len, cache._known)) <= 256
     again = cache.get(b"\x03\x00\x040999")
     assert again is cache.get(b"\x03\x00\x040999") and again == Properties(b"0999")
+
+
+TEXT = st.binary(max_size=12).map(lambda data: len(data).to_bytes(2, "big") + data)
+NAME = st.sampled_from([b"ts", b"boot", b"seq", b"ack", b"other"]).map(lambda d: len(d).to_bytes(2, "big") + d)
+PROPERTY = st.one_of(
+    st.tuples(st.just(b"\x26"), NAME, TEXT).map(b"".join),
+    st.tuples(st.sampled_from([b"\x03", b"\x08", b"\x09"]), TEXT).map(b"".join),
+    st.sampled_from(
+        [b"\x01\x01", b"\x02\x00\x00\x00\x26", b"\x23\x00\x03", b"\x0b\x86\x01", b"\x26\x00\x03seq\x00\x0217"]
+    ),
+    st.just(b"\x09\x00\x09\x26\x00\x03seq\x00\x011"),
+)
+
+
+@given(st.lists(PROPERTY, max_size=6).map(b"".join), st.integers(0, 80), st.booleans())
+def test_what_the_cache_says_is_what_parsing_says(block: bytes, cut: int, whole: bool) -> None:
+    cache = PropertyCache()
+    block = block if whole else block[:cut]
+    try:
+        expected = parse(block)
+    except (ValueError, IndexError):
+        expected = None
+    assert [cache.get(block) for _ in range(2)] == [expected] * 2

@@ -12,6 +12,8 @@ _SUBSCRIPTION: Final = 0x0B
 _USER: Final = 0x26
 _USER_KEYS: Final = {b"ts": 1, b"boot": 2, b"seq": 3}
 _REPEATS_BYTES: Final = 256
+_SEQ: Final = b"\x26\x00\x03seq\x00"
+"""The beginning of the user property seq whose value is shorter than 256 bytes."""
 _NOTHING: Final = [None, None, None, None]
 _UNKNOWN: Final = Properties(b"unknown")
 
@@ -80,10 +82,28 @@ class PropertyCache:
         if known is not _UNKNOWN:
             return known
         try:
-            found = parse(block)
+            return self._ending_in_seq(block) or self._remember(block)
         except (ValueError, IndexError):
             self.malformed += 1
             return None
+
+    def _ending_in_seq(self, block: bytes) -> Properties | None:
+        """The usual block of a device that numbers its messages: what repeats, then seq. None for any other."""
+        before, _, value = block.rpartition(_SEQ)
+        if not value or value[0] != len(value) - 1 or len(value) == len(block):
+            return None
+        found = self._known.get(before, _UNKNOWN)
+        if found is _UNKNOWN:
+            try:
+                found = self._remember(before)
+            except (ValueError, IndexError):  # these bytes stand inside another property
+                return None
+        if found is None:
+            return Properties(None, None, None, value[1:])
+        return Properties(found[0], found[1], found[2], value[1:], found[4])
+
+    def _remember(self, block: bytes) -> Properties | None:
+        found = parse(block)
         if (found is None or (found.seq is None and found.ts is None)) and len(block) <= _REPEATS_BYTES:
             if len(self._known) >= self._size:
                 self._known.clear()
