@@ -142,8 +142,9 @@ class Bed:
         """Offsets of the stage's group; -1 where there is none; empty while Kafka does not answer."""
         asked = ConsumerGroupTopicPartitions(stage, [TopicPartition(source, p) for p in range(PARTITIONS)])
         try:
-            answer = self.admin.list_consumer_group_offsets([asked], request_timeout=5)[stage].result(10)
-        except (KafkaException, TimeoutError):
+            answer = self.admin.list_consumer_group_offsets([asked], request_timeout=3)[stage].result(10)
+        except (KafkaException, TimeoutError):  # librdkafka's admin client does not find a restarted coordinator again
+            self.admin = AdminClient({"bootstrap.servers": self.bootstrap})
             return []
         return [max(-1, tp.offset) for tp in sorted(answer.topic_partitions, key=lambda tp: tp.partition)]
 
