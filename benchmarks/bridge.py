@@ -59,7 +59,7 @@ def _lab(folder: Path) -> Iterator[Lab]:
     lab = Lab(KafkaServer(folder / "k"), MosquittoServer(folder / "m"))
     for server in (lab.kafka, lab.mosquitto):
         server.engine.folder.parent.mkdir()
-    lab.mosquitto.engine = replace(lab.mosquitto.engine, bridge_client="millrace-bridge-0")
+    lab.mosquitto.engine = replace(lab.mosquitto.engine, bridge_client="millrace.bridge.0")
     try:
         lab.kafka.start()
         lab.mosquitto.start()

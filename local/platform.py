@@ -18,8 +18,9 @@ from local.engines.mosquitto import BRIDGE_USER, Mosquitto
 from local.supervisor import Spec
 
 USUAL: Final = {"mqtt": 1883, "mqtts": 8883, "http": 8080, "kafka": 9092, "clickhouse": 8123}
-BRIDGE_CLIENT: Final = "millrace-bridge-0"
-"""Client id of the bridge with MILLRACE_INSTANCE=0: its session is made before the device listeners open."""
+BRIDGE_CLIENT: Final = "millrace.bridge.0"
+"""Client id of the bridge with MILLRACE_INSTANCE=0: its session is made before the device listeners open.
+No device can have it: `.` is not in the grammar of device ids."""
 AUTHORITY: Final = "identity"
 """Folder below the data folder where the certificate authority lives; `millrace device add --cert` uses it too."""
 

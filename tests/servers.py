@@ -9,7 +9,7 @@ from local.engines.kafka import Kafka
 from local.engines.mosquitto import Mosquitto
 from local.ports import LOOPBACK, free
 
-BRIDGE_CLIENT = "millrace-bridge"
+BRIDGE_CLIENT = "millrace.bridge.0"
 
 
 class Engine(Protocol):

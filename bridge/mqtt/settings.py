@@ -52,8 +52,8 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
 
     @property
     def client_id(self) -> str:
-        """Fixed, because the session hangs on it."""
-        return f"millrace-bridge-{self.instance}"
+        """Fixed, because the session hangs on it; with dots, so that no device can have it."""
+        return f"millrace.bridge.{self.instance}"
 
     def password(self) -> str | None:
         """Raises OSError when the file cannot be read."""

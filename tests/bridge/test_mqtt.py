@@ -26,7 +26,7 @@ from tests.servers import KafkaServer, MosquittoServer
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoServer]:
     server = MosquittoServer(tmp_path_factory.mktemp("broker"))
-    server.engine = dataclasses.replace(server.engine, bridge_client="millrace-bridge-0")
+    server.engine = dataclasses.replace(server.engine, bridge_client="millrace.bridge.0")
     server.start()
     yield server
     server.kill()
@@ -261,7 +261,7 @@ def test_sigterm_drains_and_the_session_keeps_what_comes_meanwhile(
 def test_two_bridges_with_one_id_say_so(bridge: Callable[..., Service]) -> None:
     first = bridge().start()
     bridge().start()
-    wait(lambda: "does another client use the id millrace-bridge-0?" in first.log.read_text(), "a line in the log")
+    wait(lambda: "does another client use the id millrace.bridge.0?" in first.log.read_text(), "a line in the log")
 
 
 def test_a_message_that_no_record_can_hold_leaves_its_beginning(
