@@ -70,13 +70,13 @@ class Chain:
         self.send("telemetry.raw", self.partition, headers.raw_tick(self.time_ms), b"")
         return self._answer(Kind.TICK, Counts(), b"")
 
-    def control(self, version: Version, key: str, value: bytes) -> tuple[Headers, bytes]:
+    def control_record(self, version: Version, key: str, value: bytes) -> tuple[Headers, bytes]:
         mark = headers.raw_control(version, key)
         self.send("telemetry.raw", self.partition, mark, value)
         return self._answer(Kind.CONTROL, Counts(), value, tuple(h for h in mark if h[0] in ("version", "key")))
 
     def device(self, version: Version, device: Device) -> tuple[Headers, bytes]:
-        return self.control(version, device_key(device.id), device.encode(with_token=False))
+        return self.control_record(version, device_key(device.id), device.encode(with_token=False))
 
     def repeat(self, answer: tuple[Headers, bytes]) -> None:
         """Write an answer again, as a zombie of access would."""

@@ -1,0 +1,185 @@
+"""A broker and a ClickHouse of the sink's own (both are killed here), topics and a database for each test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from runtime.kafka import clients, topics
+from runtime.settings import KafkaSettings
+from schemas.control import TopicFacts
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.migrate import migrate
+from sinks.settings import MigrationSettings
+from tests.servers import ClickHouseServer, KafkaServer
+from tests.support.records import Chain, Expected, Headers
+
+DEADLINE_S = 120.0
+
+
+def eventually(check: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    end = time.monotonic() + deadline_s
+    while not check():
+        assert time.monotonic() < end, f"not within {deadline_s:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+class SinkProcess:
+    """`python -m sinks`, to be killed."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sinks"], env=environment, stderr=file, stdout=file, start_new_session=True
+            )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for its end; the exit code."""
+        return self.process.wait(DEADLINE_S)
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+
+class Stand:
+    """Kafka, ClickHouse, topics and a database of one test, and what must end in it."""
+
+    def __init__(
+        self, kafka: KafkaServer, clickhouse: ClickHouseServer, name: str, folder: Path, partitions: int
+    ) -> None:
+        self.kafka, self.clickhouse, self.name, self.folder = kafka, clickhouse, name, folder
+        self.kafka_settings = KafkaSettings(kafka.bootstrap)
+        self.settings = MigrationSettings(
+            clickhouse.url.rsplit("/", 1)[0] + f"/{name}", clickhouse.password_file, clickhouse_timeout_s=20
+        )
+        self.facts = self._new_topics(partitions)
+        self.producer: Producer = clients.producer(self.kafka_settings, {"linger.ms": 2})
+        self.chains = [self.chain(p) for p in range(partitions)]
+        self.sinks: list[SinkProcess] = []
+
+    def _new_topics(self, partitions: int) -> dict[str, TopicFacts]:
+        admin, plans = clients.admin(self.kafka_settings), topics.plans(partitions, 1)
+        names = [p.name for p in plans[1:]]
+        there = set(admin.list_topics(timeout=10).topics)
+        old = [n for n in names if n in there]
+        for future in admin.delete_topics(old).values() if old else ():
+            future.result(10)
+        eventually(lambda: not set(names) & set(admin.list_topics(timeout=10).topics), "topics deleted")
+        return topics.ensure(self.kafka_settings, plans, 1)
+
+    def chain(self, partition: int) -> Chain:
+        return Chain(self.send, partition, self.facts["telemetry.raw"].epoch, seed=len(self.name))
+
+    def send(self, topic: str, partition: int, headers: Headers, value: bytes) -> None:
+        self.producer.produce(topic, partition=partition, headers=list(headers), value=value)
+        self.producer.poll(0)
+
+    def sink(self, instance: str = "a", **more: str) -> SinkProcess:
+        environment = os.environ | {
+            "MILLRACE_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
+            "MILLRACE_CLICKHOUSE_URL": self.settings.clickhouse_url,
+            "MILLRACE_CLICKHOUSE_PASSWORD_FILE": str(self.settings.clickhouse_password_file),
+            "MILLRACE_CLICKHOUSE_TIMEOUT_S": "20",
+            "MILLRACE_SINK_GROUP": self.name,
+            "MILLRACE_INSTANCE": instance,
+            "MILLRACE_SINK_IDLE_MS": "1000",
+            "MILLRACE_SINK_RANGE_MS": "100",
+            "MILLRACE_LOG_FORMAT": "human",
+        }
+        self.sinks.append(SinkProcess(environment | more, self.folder / f"sink-{instance}.log"))
+        return self.sinks[-1]
+
+    def db(self) -> ClickHouse:
+        return ClickHouse(self.settings)
+
+    def expected(self) -> Expected:
+        total = Expected()
+        for chain in self.chains:
+            total.add(chain.expected)
+        return total
+
+    def stored(self) -> bool:
+        """Whether the facts have reached the end of each chain."""
+        try:
+            db = self.db()
+            rows = db.rows("SELECT raw_partition, max(raw_offset) FROM ledger_facts GROUP BY raw_partition")
+            received = db.rows("SELECT raw_partition, max(raw_offset) FROM ledger_received GROUP BY raw_partition")
+            db.close()
+        except Exception:
+            return False
+        goal = {c.partition: c.offset - 1 for c in self.chains if c.offset}
+        return dict(rows) == goal == dict(received)
+
+    def check(self) -> None:
+        """Wait until everything is stored, then compare every table with what was sent, row for row."""
+        self.producer.flush()
+        eventually(self.stored, "all is stored")
+        expected, db = self.expected(), self.db()
+        name = "raw_epoch, raw_partition, raw_offset, raw_row"
+        found = db.rows(f"SELECT {name}, reading_index, device, metric, value FROM readings")
+        assert Counter(found) == expected.readings
+        assert Counter(db.rows(f"SELECT {name} FROM denied")) == expected.denied
+        assert Counter(db.rows(f"SELECT {name} FROM dead_letters")) == expected.dead_letters
+        facts = db.rows("SELECT count(), uniqExact(raw_partition, raw_offset), sum(accepted) FROM ledger_facts")
+        assert facts == [(expected.records, expected.records, expected.accepted)]
+        received = db.rows("SELECT count(), uniqExact(raw_partition, raw_offset), sum(received) FROM ledger_received")
+        assert received == [(expected.records, expected.records, expected.received)]
+        db.close()
+
+    def close(self) -> None:
+        for sink in self.sinks:
+            sink.kill(signal.SIGCONT)
+            sink.kill()
+            sink.end()
+
+
+@pytest.fixture(scope="module")
+def servers(
+    kafka_fresh: Callable[[], KafkaServer], clickhouse_fresh: Callable[[], ClickHouseServer]
+) -> tuple[KafkaServer, ClickHouseServer]:
+    return kafka_fresh(), clickhouse_fresh()
+
+
+_NUMBER = iter(range(1_000_000))
+
+
+@pytest.fixture
+def make_stand(servers: tuple[KafkaServer, ClickHouseServer], tmp_path: Path) -> Iterator[Callable[[int], Stand]]:
+    made: list[Stand] = []
+
+    def make(partitions: int = 2) -> Stand:
+        made.append(Stand(*servers, f"t{next(_NUMBER)}_{os.getpid()}", tmp_path, partitions))
+        return made[-1]
+
+    yield make
+    for stand in made:
+        stand.close()
+
+
+@pytest.fixture
+def database(clickhouse: ClickHouseServer) -> MigrationSettings:
+    """A migrated database in the session's ClickHouse."""
+    url = clickhouse.url.rsplit("/", 1)[0] + f"/d{next(_NUMBER)}_{os.getpid()}"
+    settings = MigrationSettings(url, clickhouse.password_file)
+    migrate(settings)
+    return settings
+
+
+@pytest.fixture
+def db(database: MigrationSettings) -> Iterator[ClickHouse]:
+    found = ClickHouse(database)
+    yield found
+    found.command(f"DROP DATABASE `{found.database}`")
+    found.close()
