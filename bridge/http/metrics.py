@@ -1,5 +1,7 @@
 """Metrics of bridge-http, beside those of every bridge in bridge.metrics."""
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.probes import DELAY_BUCKETS_S
@@ -15,3 +17,13 @@ READING = Gauge("millrace_http_reading_bytes", "Bytes of bodies that are being r
 CONNECTIONS = Gauge("millrace_http_connections", "Connections open.")
 REFUSED = Counter("millrace_http_connections_refused", "Connections told 503 because too many were open.")
 DEVICES = Gauge("millrace_http_devices", "Devices that have a token.")
+
+
+def answered(status: int) -> None:
+    """Count an answer."""
+    _answers(status).inc()
+
+
+@cache
+def _answers(status: int) -> Counter:
+    return REQUESTS.labels(status)

@@ -57,6 +57,7 @@ class Endpoint:
         self._idle.set()
         self._draining = False
         self._loop = asyncio.get_running_loop()
+        metrics.READING.set_function(lambda: self._reading_bytes)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to any request; nothing a client sends raises."""
@@ -71,7 +72,7 @@ class Endpoint:
                 self._idle.set()
         if self._draining:
             response.force_close()
-        metrics.REQUESTS.labels(response.status).inc()
+        metrics.answered(response.status)
         metrics.DURATION.observe(self._loop.time() - begun_s)
         return response
 
@@ -194,13 +195,11 @@ class Endpoint:
             self._check_room(size_bytes)
             taken += size_bytes
             self._reading_bytes += size_bytes
-            metrics.READING.set(self._reading_bytes)
 
         try:
             yield reserve
         finally:
             self._reading_bytes -= taken
-            metrics.READING.set(self._reading_bytes)
 
 
 _SERVER: Final = {"Server": "millrace"}

@@ -49,7 +49,7 @@ class _Handler(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
         text = (message or "not HTTP").partition("\n")[0][:200]
-        metrics.REQUESTS.labels(status).inc()
+        metrics.answered(status)
         answer = respond(status, {"error": text if status < 500 else FAULT})
         answer.force_close()
         return answer
