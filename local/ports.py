@@ -1,8 +1,11 @@
-"""Ports on the loopback: the usual one when it is free, else one that the kernel chooses."""
+"""Ports on the loopback: the usual one when it is free, else any."""
 
+import random
 import socket
+from typing import Final
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+_RANGE: Final = range(20_000, 32_768)
 
 
 def is_free(port: int) -> bool:
@@ -16,14 +19,22 @@ def is_free(port: int) -> bool:
 
 
 def free(count: int = 1) -> list[int]:
-    """Different free ports. Held open together while choosing, so that no two are the same."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Different free ports, below those that the kernel gives to outgoing connections: a service that is started again
+    must not find that a client of another has taken its port meanwhile."""
+    held: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.SystemRandom().sample(_RANGE, len(_RANGE)):
+            one = socket.socket()
+            held.append(one)
+            try:
+                one.bind((LOOPBACK, port))
+            except OSError:
+                held.pop().close()
+            if len(held) == count:
+                return [found.getsockname()[1] for found in held]
+        raise OSError(f"no {count} free ports in {_RANGE}")
     finally:
-        for one in sockets:
+        for one in held:
             one.close()
 
 
