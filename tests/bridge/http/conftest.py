@@ -44,7 +44,7 @@ class HttpService(Service):
 Make = Callable[..., HttpService]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def make(spine: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     """Starts a service with settings of its own."""
     made: list[HttpService] = []
@@ -60,12 +60,12 @@ def make(spine: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         service.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service(make: Make) -> HttpService:
     return make()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def registry(spine: KafkaServer) -> Registry:
     return Registry(KafkaSettings(kafka_bootstrap=spine.bootstrap))
 

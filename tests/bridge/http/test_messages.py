@@ -128,7 +128,7 @@ def test_each_mistake_has_its_status_and_its_place_and_leaves_no_row(
     raw.wait_for_rows(1)
     raw.settle()
     assert len(raw.rows()) == 1
-    assert service.metric('millrace_http_requests_total{status="415"}') == 4
+    assert service.metric('millrace_http_requests_total{status="415"}') >= 4
 
 
 def test_ten_megabytes_are_refused_announced_or_not(device: Device) -> None:
