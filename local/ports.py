@@ -40,12 +40,3 @@ def free(count: int = 1) -> list[int]:
 
 def choose(usual: int) -> int:
     return usual if is_free(usual) else free()[0]
-
-
-def answers(port: int, timeout_s: float = 0.5) -> bool:
-    """Whether something accepts connections there."""
-    try:
-        socket.create_connection((LOOPBACK, port), timeout_s).close()
-    except OSError:
-        return False
-    return True
