@@ -1,11 +1,8 @@
 """A bed for toy stages: topics, a feed, worker processes, and the truth, computed without the stage's code."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -24,6 +21,7 @@ from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings
 from schemas import topics as names
 from schemas.headers import Provenance, raw_data, raw_tick
+from tests.stage.nursery import Nursery
 
 PARTITIONS = 4
 WORDS = [f"word-{n}" for n in range(40)]
@@ -48,6 +46,7 @@ class Bed:
 
     bootstrap: str
     folder: Path
+    nursery: Nursery
     seed: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -229,11 +228,6 @@ class Bed:
             kinds[Provenance.parse(headers).src] = headers["kind"]
         return [(src, kinds[src], value) for src, value in self.kept(f"{after}.out", partition)[0]]
 
-    # --- workers
-
-    def worker(self, stage: str, instance: str = "0", *options: str, **environment: str) -> "Worker":
-        return Worker(self, stage, instance, options, environment)
-
 
 class Feeding:
     """A thread that feeds at a rate."""
@@ -258,34 +252,23 @@ class Feeding:
 class Worker:
     """A toy worker process. Its log is a file; `ready` asks its probe."""
 
-    def __init__(
-        self, bed: Bed, stage: str, instance: str, options: tuple[str, ...], environment: dict[str, str]
-    ) -> None:
+    def __init__(self, bed: Bed, stage: str, options: tuple[str, ...], environment: dict[str, str]) -> None:
         self.port = free()[0]
-        self.log = bed.folder / f"{stage}-{instance}.log"
         settings = {
             "MILLRACE_KAFKA_BOOTSTRAP": bed.bootstrap,
-            "MILLRACE_INSTANCE": instance,
             "MILLRACE_HTTP_BIND": f"127.0.0.1:{self.port}",
             "MILLRACE_SNAPSHOT_INTERVAL_S": "0.3",
             "MILLRACE_SESSION_TIMEOUT_S": str(SESSION_S),
             "TOY_NAME": stage,
-        }
-        with self.log.open("a") as file:
-            self.begin = file.tell()
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.stage.toy", *options],
-                stderr=file,
-                stdout=file,
-                cwd=Path(__file__).parents[2],
-                env=os.environ | settings | environment,
-            )
+        } | environment
+        self.log = bed.folder / f"{stage}-{settings.get('MILLRACE_INSTANCE', '0')}.log"
+        self.log.touch()
+        self.begin = self.log.stat().st_size
+        self.process = bed.nursery.start(list(options), settings, self.log)
 
     def text(self) -> str:
         """What it has logged."""
-        with self.log.open() as file:
-            file.seek(self.begin)
-            return file.read()
+        return self.log.read_bytes()[self.begin :].decode()
 
     def wait_ready(self, within_s: float = 40.0) -> "Worker":
         until(lambda: self.process.poll() is not None or self.ready(), within_s, f"ready; its log:\n{self.text()}")

@@ -3,58 +3,32 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.servers import KafkaServer
 from tests.stage.bed import PARTITIONS, SESSION_S, Bed, Worker, until
+from tests.stage.conftest import Start
 
 DYNAMIC = {"MILLRACE_STATIC_MEMBERSHIP": "false"}
 
 
-@pytest.fixture(scope="module")
-def server(kafka_fresh: Callable[[], KafkaServer]) -> KafkaServer:
-    return kafka_fresh()
-
-
-@pytest.fixture
-def bed(server: KafkaServer, tmp_path: Path) -> Bed:
-    return Bed(server.bootstrap, tmp_path, seed=int(os.environ.get("SEED", "1")))
-
-
-@pytest.fixture
-def started(bed: Bed) -> Iterator[Callable[..., Worker]]:
-    """Starts workers; what still runs at the end is killed."""
-    with ExitStack() as stack:
-
-        def start(stage: str, instance: str = "0", *options: str, **environment: str) -> Worker:
-            worker = bed.worker(stage, instance, *options, **environment)
-            stack.callback(worker.process.wait, 10)
-            stack.callback(worker.process.kill)
-            return worker
-
-        yield start
-
-
-def test_kill_9_of_two_stages_in_a_row_loses_and_doubles_nothing(bed: Bed, started: Callable[..., Worker]) -> None:
-    _kill_again_and_again(bed, started, "kill", 4)
+def test_kill_9_of_two_stages_in_a_row_loses_and_doubles_nothing(bed: Bed, start: Start) -> None:
+    _kill_again_and_again(bed, start, "kill", 4)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-def test_kill_9_many_times(bed: Bed, started: Callable[..., Worker]) -> None:
-    _kill_again_and_again(bed, started, "chaos", int(os.environ.get("KILLS", "200")))
+def test_kill_9_many_times(bed: Bed, start: Start) -> None:
+    _kill_again_and_again(bed, start, "chaos", int(os.environ.get("KILLS", "200")))
 
 
-def _kill_again_and_again(bed: Bed, started: Callable[..., Worker], name: str, kills: int) -> None:
+def _kill_again_and_again(bed: Bed, start: Start, name: str, kills: int) -> None:
     """The second stage reads the first one's outputs; each time one of them dies, sometimes before it is ready."""
     first, second = f"{name}.a", f"{name}.b"
     bed.virgin(first, second)
     settings = {first: {}, second: {"TOY_SOURCE": f"{first}.out"}}
-    workers = {stage: started(stage, **more) for stage, more in settings.items()}
+    workers = {stage: start(stage, **more) for stage, more in settings.items()}
     with bed.feeding(per_second=100):
         for worker in workers.values():
             worker.wait_ready()
@@ -62,7 +36,7 @@ def _kill_again_and_again(bed: Bed, started: Callable[..., Worker], name: str, k
             time.sleep(bed.random.uniform(0, 1.5))
             stage = bed.random.choice([first, second])
             workers[stage].kill()
-            workers[stage] = started(stage, **settings[stage])
+            workers[stage] = start(stage, **settings[stage])
             if bed.random.random() < 0.8:
                 workers[stage].wait_ready()
     bed.wait_applied(first)
@@ -72,10 +46,10 @@ def _kill_again_and_again(bed: Bed, started: Callable[..., Worker], name: str, k
         assert worker.stop() < 10
 
 
-def test_a_zombie_and_a_leaver_change_nothing(bed: Bed, started: Callable[..., Worker]) -> None:
+def test_a_zombie_and_a_leaver_change_nothing(bed: Bed, start: Start) -> None:
     """b is paused past its session while a takes over, comes back, then a leaves on SIGTERM."""
     bed.virgin("pair")
-    a, b = (started("pair", name, **DYNAMIC).wait_ready() for name in "ab")
+    a, b = (start("pair", MILLRACE_INSTANCE=name, **DYNAMIC).wait_ready() for name in "ab")
     with bed.feeding(per_second=60):
         until(lambda: _partitions(a) == _partitions(b) == PARTITIONS / 2, 20, "two partitions each")
         b.signal(signal.SIGSTOP)
@@ -94,18 +68,18 @@ def _partitions(worker: Worker) -> float:
     return worker.figure('millrace_stage_partitions{stage="pair"}') if worker.ready() else -1
 
 
-def test_after_sigterm_nothing_is_left_to_do_again(bed: Bed, started: Callable[..., Worker]) -> None:
+def test_after_sigterm_nothing_is_left_to_do_again(bed: Bed, start: Start) -> None:
     """A long interval between snapshots: only the one at the stop can cover the records."""
     bed.virgin("term")
     bed.feed(100)
-    worker = started("term", MILLRACE_SNAPSHOT_INTERVAL_S="600").wait_ready()
+    worker = start("term", MILLRACE_SNAPSHOT_INTERVAL_S="600").wait_ready()
     ends = bed.ends("telemetry.raw")
     until(lambda: _records(worker, "term") == sum(ends), 20, "all applied")
     assert bed.committed("term") != ends
     assert worker.stop() < 10
     assert bed.committed("term") == ends
     bed.feed(20)
-    again = started("term").wait_ready()
+    again = start("term").wait_ready()
     bed.wait_applied("term")
     assert _records(again, "term") == sum(bed.ends("telemetry.raw")) - sum(ends)
     print(bed.check("term"))
@@ -116,9 +90,9 @@ def _records(worker: Worker, stage: str) -> float:
     return sum(worker.figure(f'millrace_stage_records_total{{kind="{kind}",stage="{stage}"}}') for kind in kinds)
 
 
-def test_a_worker_outlives_its_kafka(bed: Bed, started: Callable[..., Worker], server: KafkaServer) -> None:
+def test_a_worker_outlives_its_kafka(bed: Bed, start: Start, server: KafkaServer) -> None:
     bed.virgin("outage")
-    worker = started("outage").wait_ready()
+    worker = start("outage").wait_ready()
     bed.feed(50)
     bed.wait_applied("outage")
     server.kill()
@@ -130,10 +104,10 @@ def test_a_worker_outlives_its_kafka(bed: Bed, started: Callable[..., Worker], s
     worker.stop()
 
 
-def test_metrics_tell_lag_state_and_snapshots(bed: Bed, started: Callable[..., Worker]) -> None:
+def test_metrics_tell_lag_state_and_snapshots(bed: Bed, start: Start) -> None:
     bed.virgin("seen")
     bed.feed(40)
-    worker = started("seen").wait_ready()
+    worker = start("seen").wait_ready()
     bed.wait_applied("seen")
     assert _records(worker, "seen") == sum(bed.ends("telemetry.raw"))
     until(lambda: worker.figure('millrace_stage_state_items{partition="0",stage="seen",what="words"}') > 0, 5, "gauges")

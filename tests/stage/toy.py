@@ -1,4 +1,4 @@
-"""A toy stage: counts words by key. Run as a worker process: `python -m tests.stage.toy`, told by the environment.
+"""A toy stage: counts words by key. `run` is a worker process's main, told by the environment.
 
 A data record's value is JSON, a list of words. For every record it writes the running count of each of its words to one
 topic (ticks: the sum of all), and to a second, rare one only where a count reaches a multiple of five.
@@ -73,5 +73,5 @@ class Toy:
         return Counts(self, counts, time_ms)
 
 
-if __name__ == "__main__":
-    main(lambda _: Toy(), StageSettings)
+def run(argv: Sequence[str]) -> None:
+    main(lambda _: Toy(), StageSettings, argv)
