@@ -75,7 +75,7 @@ def wish(devices: int, rate: float, seconds: float, seed: int, speed: float) -> 
 def run(plan: Plan, data: Path, quiet: bool = False) -> simulate.Report:
     """Register the plan's devices and run it, with a progress bar on standard error."""
     door, tokens = enrolled(plan, data)
-    with _bar(quiet) as bar:
+    with progress_bar(quiet) as bar:
         connecting = bar.add_task("connect", total=sum(not m.http for m in plan.population.members))
         sending = bar.add_task("send", total=plan.wish.messages)
         progress = simulate.Progress(
@@ -84,7 +84,7 @@ def run(plan: Plan, data: Path, quiet: bool = False) -> simulate.Report:
         return uvloop.run(simulate.simulate(plan, door, tokens, progress))
 
 
-def _bar(quiet: bool) -> Progress:
+def progress_bar(quiet: bool = False) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True, quiet=quiet))
 
@@ -170,7 +170,7 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
     enrol.register(kafka, [Device(name, Role.HISTORY) for name in names])
     db = ClickHouse(settings(ClickHouseSettings, data))
     try:
-        with _bar(quiet=as_json) as bar:
+        with progress_bar(quiet=as_json) as bar:
             rows = bar.add_task("stored", total=sum(len(one.rows) for one in everything))
             outcome = uvloop.run(
                 replay.replay(

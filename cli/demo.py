@@ -1,0 +1,216 @@
+"""`millrace demo`: everything at once, on this machine: a fleet, a kill -9, and a ledger that reconciles to zero."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import uvloop
+
+from cli import demo_report as report
+from cli.context import settings
+from cli.fleet import enrolled, progress_bar, wish
+from cli.ledger import line
+from local import status
+from local.fleet import simulate
+from local.fleet.plan import Plan
+from runtime.errors import MillraceError, RetryableError
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.ledger import ledger_totals
+from sinks.settings import ClickHouseSettings
+
+DAY_S: Final = 86_400
+QUIET_S: Final = 120.0
+"""So long the ledger may stand still while messages are in flight."""
+_LOOK_S: Final = 0.25
+NOBODY: Final = "none"
+
+
+class DemoError(MillraceError):
+    """The demo did not show what it promises."""
+
+
+@click.command()
+@click.option("--devices", type=click.IntRange(20, 20_000), default=1000, show_default=True, help="Connections.")
+@click.option("--rate", type=click.FloatRange(1), default=2000.0, show_default=True, help="Messages a second, all.")
+@click.option("--seconds", type=click.FloatRange(2), default=60.0, show_default=True, help="How long the fleet sends.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--kill", "victim", default="access", show_default=True, help=f"Service to kill -9, or {NOBODY}.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder to use and keep; a temporary one if not given.",
+)
+def demo(devices: int, rate: float, seconds: float, seed: int, victim: str, data: Path | None) -> None:
+    """Bring the platform up, run a fleet, kill a service with -9 in the middle, and account for every message.
+
+    The last line is the ledger as JSON; the exit code is 0 only when its differences are 0 and every message of the
+    fleet's plan met the fate that the plan foresaw. Nothing is left running.
+
+    Example: millrace demo --seconds 20 --kill bridge
+    """
+    begun = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the platform goes down, too
+    with _folder(data) as folder, _platform(folder):
+        click.echo(f"the platform is up after {time.monotonic() - begun:.1f} s, data in {folder}")
+        db = ClickHouse(settings(ClickHouseSettings, folder))
+        try:
+            # the devices' clocks run so fast that the run is a day: an hourly table has something to show
+            plan = Plan(wish(devices, rate, seconds, seed, max(1.0, DAY_S / seconds)))
+            totals, mistakes = _show(db, folder, plan, victim, begun)
+        finally:
+            db.close()
+    for mistake in mistakes:
+        click.echo(f"WRONG: {mistake}")
+    click.echo(line(totals))
+    if mistakes:
+        sys.exit(1)
+
+
+@contextmanager
+def _folder(data: Path | None) -> Iterator[Path]:
+    if data is not None:
+        yield data.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="millrace-demo-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _platform(data: Path) -> Iterator[None]:
+    """The platform on `data`, down again at the end whatever happens."""
+    argv = [sys.executable, "-m", "cli.main"]
+    try:
+        up = subprocess.run(
+            [*argv, "up", "--detach", "--insecure-loopback", "--data", str(data)],
+            check=False,
+            stdout=subprocess.DEVNULL,
+        )
+        if up.returncode:
+            raise DemoError("the platform did not come up")
+        yield
+    finally:
+        if status.is_running(data):
+            subprocess.run([*argv, "down", "--data", str(data)], check=False, stdout=subprocess.DEVNULL)
+
+
+def _show(
+    db: ClickHouse, data: Path, plan: Plan, victim: str, begun: float
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Run the plan and print what became of it; the ledger and what is wrong."""
+    before = ledger_totals(db.client)
+    since = datetime.now(UTC)
+    ran = uvloop.run(_run(db, data, plan, victim))
+    if ran.first_stored is not None:
+        click.echo(f"from the start of the demo to the first stored message: {ran.first_stored - begun:.1f} s")
+    totals = _quiet(db, before["messages"]["received"] + plan.wish.messages)
+    for text in report.sections(db, since, plan, ran.fleet, ran.kill):
+        click.echo(text)
+    found = report.grown(before, totals)
+    click.echo(report.fates(ran.fleet.expected, found))
+    return totals, report.mistakes(ran.fleet, found, totals)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What happened while the fleet sent. `first_stored`: monotonic seconds."""
+
+    fleet: simulate.Report
+    kill: report.Kill | None
+    first_stored: float | None
+
+
+async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str) -> Run:
+    door, tokens = await asyncio.to_thread(enrolled, plan, data)
+    first = asyncio.create_task(asyncio.to_thread(_first_stored, db))
+    with progress_bar() as bar:
+        sending = bar.add_task("send", total=plan.wish.messages)
+        started = asyncio.Event()
+
+        def sent(count: int) -> None:
+            started.set()
+            bar.update(sending, completed=count)
+
+        killing = asyncio.create_task(_kill(data, victim, started, plan.wish.seconds / 2))
+        try:
+            fleet = await simulate.simulate(plan, door, tokens, simulate.Progress(sent=sent))
+            kill = await killing
+        finally:
+            killing.cancel()
+    return Run(fleet, kill, await first)
+
+
+def _first_stored(db: ClickHouse) -> float | None:
+    """When there was a reading, or None when there is none for too long. Blocking."""
+    deadline = time.monotonic() + QUIET_S
+    while time.monotonic() < deadline:
+        with suppress(RetryableError):  # ClickHouse may be the one that was killed
+            if db.rows("SELECT 1 FROM readings LIMIT 1"):
+                return time.monotonic()
+        time.sleep(0.1)
+    return None
+
+
+async def _kill(data: Path, victim: str, started: asyncio.Event, after_s: float) -> report.Kill | None:
+    """Kill -9 the service in the middle and wait until it is ready again."""
+    if victim == NOBODY:
+        return None
+    await started.wait()
+    await asyncio.sleep(after_s)
+    service = _service(data, victim)
+    pid = service["pid"]
+    if pid is None:
+        raise DemoError(f"{victim} does not run: {service['state']}")
+    os.kill(pid, signal.SIGKILL)
+    at, since = datetime.now(UTC), time.monotonic()
+    while True:
+        await asyncio.sleep(0.05)
+        service = _service(data, victim)
+        if service["pid"] != pid and service["state"] == "running":
+            return report.Kill(victim, at, time.monotonic() - since)
+        if time.monotonic() - since > QUIET_S:
+            raise DemoError(f"{victim} did not come back: {service['state']} {service.get('why', '')}")
+
+
+def _service(data: Path, name: str) -> dict[str, Any]:
+    services = (status.read(data) or {}).get("services", [])
+    for service in services:
+        if service["name"] == name:
+            return dict(service)
+    raise DemoError(f"there is no service {name!r} to kill; there are {', '.join(s['name'] for s in services)}")
+
+
+def _quiet(db: ClickHouse, received: int) -> dict[str, dict[str, int]]:
+    """The ledger when nothing is in flight any more and it knows of `received` messages."""
+    last: object = None
+    since = time.monotonic()
+    while True:
+        try:
+            totals = ledger_totals(db.client)
+        except RetryableError:  # ClickHouse may be the one that was killed
+            totals = None
+        if totals != last:
+            last, since = totals, time.monotonic()
+        if totals and totals["messages"]["received"] >= received and not _in_flight(totals):
+            return totals
+        if time.monotonic() - since > QUIET_S:
+            raise DemoError(f"not quiet: the ledger stands still at {totals}; {received} messages were sent")
+        time.sleep(_LOOK_S)
+
+
+def _in_flight(totals: dict[str, dict[str, int]]) -> int:
+    return totals["messages"]["in_flight"] + totals["readings"]["in_flight"]
