@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.access.core.buckets import Buckets
+from streams.access.core.grouped import Grouped
 
 LIMITS = {0: (1_000, 1), 1: (100_000, 5), 2: (333_333, 3), 3: (50, 1000)}
 """Device -> µs between messages, burst in messages."""
@@ -48,7 +49,7 @@ def test_batches_pass_what_tokens_pass_one_by_one(batches: list[list[tuple[int, 
         now_us = np.array([t for _, t in rows], np.int64)
         interval = np.array([LIMITS[d][0] for d, _ in rows], np.int64)
         burst = np.array([(LIMITS[d][1] - 1) * LIMITS[d][0] for d, _ in rows], np.int64)
-        plan = buckets.plan(device, now_us, interval, burst)
+        plan = buckets.plan(Grouped(device), now_us, interval, burst)
         assert plan.passes.tolist() == [oracle[d].take(t) for d, t in rows]
         buckets.commit(plan)
 
@@ -58,7 +59,7 @@ def test_times_far_apart_do_not_overflow() -> None:
     device = np.array([0, 1, 2, 0, 1, 2], np.int32)
     now = np.array([-(2**62), 0, 2**62, 2**61, 5, 2**62], np.int64) // 1024
     interval = np.full(6, 86_400_000_000, np.int64)
-    plan = buckets.plan(device, now, interval, np.zeros(6, np.int64))
+    plan = buckets.plan(Grouped(device), now, interval, np.zeros(6, np.int64))
     assert plan.passes.tolist() == [True, True, True, True, False, False]
 
 
@@ -66,6 +67,6 @@ def test_what_does_not_pass_costs_nothing() -> None:
     buckets = Buckets(1)
     one = np.array([1_000_000], np.int64)
     for now, expected in ((0, True), (900_000, False), (999_999, False), (1_000_000, True)):
-        plan = buckets.plan(np.zeros(1, np.int32), np.array([now], np.int64), one, np.zeros(1, np.int64))
+        plan = buckets.plan(Grouped(np.zeros(1, np.int32)), np.array([now], np.int64), one, np.zeros(1, np.int64))
         assert plan.passes.tolist() == [expected]
         buckets.commit(plan)

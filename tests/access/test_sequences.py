@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.access.core.grouped import Grouped
 from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, Fresh, Run
 from streams.access.core.sequence import Sequences
 
@@ -121,7 +122,7 @@ def test_batches_say_what_sets_say_one_by_one(batches: list[list[tuple[int, int,
 
 def plan_of(sequences: Sequences, rows: list[tuple[int, int, int]]) -> Any:
     columns = np.array(rows, np.int64).reshape(-1, 3).T
-    return sequences.plan(columns[0].astype(np.int32), columns[1], columns[2])
+    return sequences.plan(Grouped(columns[0].astype(np.int32)), columns[1], columns[2])
 
 
 def copied(sequences: Sequences) -> Sequences:

