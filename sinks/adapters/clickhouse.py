@@ -1,5 +1,6 @@
 """ClickHouse over HTTP: connect, ask, insert; its errors translated to policy."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,7 +16,11 @@ from runtime.errors import RefusedError
 from sinks.errors import translate
 from sinks.settings import ClickHouseSettings
 
-DOWN: Final = 1_048_576
+for _name in ("urllib3", "clickhouse_connect"):
+    # they log every refused connection at length; what it means is said by whoever waits or tries again
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+WHOLE_ROWS: Final = 1_048_576
 """Rows of the largest block that ClickHouse writes whole; a piece stays below."""
 
 _INSERT: Final[Mapping[str, Any]] = {
@@ -24,8 +29,8 @@ _INSERT: Final[Mapping[str, Any]] = {
     # the same rows must always make the same blocks, or their tokens would name other rows
     "max_threads": 1,
     "max_insert_threads": 1,
-    "max_insert_block_size": DOWN,
-    "min_insert_block_size_rows": DOWN,
+    "max_insert_block_size": WHOLE_ROWS,
+    "min_insert_block_size_rows": WHOLE_ROWS,
     "min_insert_block_size_bytes": 1 << 30,
 }
 

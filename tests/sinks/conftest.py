@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from runtime.errors import MillraceError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts
@@ -24,11 +25,14 @@ from tests.support.records import Chain, Expected, Headers
 DEADLINE_S = 120.0
 
 
-def eventually(check: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+def eventually(
+    check: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S, tell: Callable[[], object] = lambda: ""
+) -> None:
     end = time.monotonic() + deadline_s
     while not check():
-        assert time.monotonic() < end, f"not within {deadline_s:.0f} s: {what}"
-        time.sleep(0.1)
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s:.0f} s: {what} {tell()}")
+        time.sleep(0.2)
 
 
 class SinkProcess:
@@ -68,6 +72,7 @@ class Stand:
         self.producer: Producer = clients.producer(self.kafka_settings, {"linger.ms": 2})
         self.chains = [self.chain(p) for p in range(partitions)]
         self.sinks: list[SinkProcess] = []
+        self._db: ClickHouse | None = None
 
     def _new_topics(self, partitions: int) -> dict[str, TopicFacts]:
         admin, plans = clients.admin(self.kafka_settings), topics.plans(partitions, 1)
@@ -97,6 +102,7 @@ class Stand:
             "MILLRACE_SINK_IDLE_MS": "1000",
             "MILLRACE_SINK_RANGE_MS": "100",
             "MILLRACE_LOG_FORMAT": "human",
+            "PYTHONFAULTHANDLER": "1",
         }
         self.sinks.append(SinkProcess(environment | more, self.folder / f"sink-{instance}.log"))
         return self.sinks[-1]
@@ -110,22 +116,27 @@ class Stand:
             total.add(chain.expected)
         return total
 
-    def stored(self) -> bool:
-        """Whether the facts have reached the end of each chain."""
+    def progress(self) -> tuple[dict[int, int], dict[int, int]]:
+        """The furthest raw offset of each partition in ledger_facts and in ledger_received."""
         try:
-            db = self.db()
-            rows = db.rows("SELECT raw_partition, max(raw_offset) FROM ledger_facts GROUP BY raw_partition")
-            received = db.rows("SELECT raw_partition, max(raw_offset) FROM ledger_received GROUP BY raw_partition")
-            db.close()
-        except Exception:
-            return False
+            if self._db is None:
+                self._db = self.db()
+            furthest = "SELECT raw_partition, max(raw_offset) FROM {} GROUP BY raw_partition"
+            facts, received = (dict(self._db.rows(furthest.format(f"ledger_{t}"))) for t in ("facts", "received"))
+            return facts, received
+        except MillraceError:
+            return {}, {}  # ClickHouse is down, or the tables are not made yet
+
+    def stored(self) -> bool:
+        """Whether both sides of the ledger have reached the end of each chain."""
         goal = {c.partition: c.offset - 1 for c in self.chains if c.offset}
-        return dict(rows) == goal == dict(received)
+        return self.progress() == (goal, goal)
 
     def check(self) -> None:
         """Wait until everything is stored, then compare every table with what was sent, row for row."""
         self.producer.flush()
-        eventually(self.stored, "all is stored")
+        goal = {c.partition: c.offset - 1 for c in self.chains}
+        eventually(self.stored, f"all is stored: {goal} in both", tell=self.progress)
         expected, db = self.expected(), self.db()
         name = "raw_epoch, raw_partition, raw_offset, raw_row"
         found = db.rows(f"SELECT {name}, reading_index, device, metric, value FROM readings")
@@ -143,6 +154,7 @@ class Stand:
             sink.kill(signal.SIGCONT)
             sink.kill()
             sink.end()
+        del self.producer
 
 
 @pytest.fixture(scope="module")

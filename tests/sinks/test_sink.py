@@ -105,6 +105,7 @@ def test_partitions_move_between_sinks_without_loss(make_stand: Make) -> None:
         if i == 1:
             second = stand.sink("b")
         if i == 4 and second is not None:
+            eventually(lambda: "starts" in second.text(), "the second sink has partitions")  # noqa: B023
             second.kill(signal.SIGTERM)
             assert second.end() == 0
     stand.check()

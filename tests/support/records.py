@@ -83,14 +83,13 @@ class Chain:
         self.send("telemetry.readings", self.partition, *answer)
 
     def flow(self, records: int, messages: int = 20, ticks: int = 5) -> None:
-        """Data records with a tick after every `ticks`, and a repeat now and then."""
+        """Data records with a tick after every `ticks` and after the last, and a repeat now and then."""
         for i in range(records):
             answer = self.data(messages)
             if self.random.random() < 0.05:
                 self.repeat(answer)
-            if i % ticks == ticks - 1:
+            if i % ticks == ticks - 1 or i == records - 1:
                 self.tick()
-        self.tick()
 
     def _answer(
         self, kind: Kind, counts: Counts, value: bytes, mark: Iterable[tuple[str, bytes]] = ()
