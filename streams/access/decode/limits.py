@@ -32,6 +32,7 @@ RULES: Final = {
     "ts": "a time that is none",
     "boot": "no number, or property and payload contradict each other",
     "seq": "no number, or property and payload contradict each other",
+    "too_large": "more than a Kafka record holds; only its beginning was kept",
     "internal": "a decoder has a bug",
 }
 """Why messages become dead letters here: the rule before the colon of a reason, and what it means."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas import raw
 from streams.access.decode import RULES, Decoder, fast, first_seen, formats
 from streams.access.decode.names import MAX_KNOWN
 from tests.access.decode.payloads import DEVICE, EVIL, RECEIVED_MS, batch, fates
@@ -230,3 +231,8 @@ def test_first_seen_numbers_by_first_appearance(codes: list[int]) -> None:
     assert order.tolist() == list(dict.fromkeys(codes))
     assert [order[code] for code in dense] == codes
     assert dense.dtype == order.dtype == np.int32
+
+
+def test_what_the_bridge_had_to_cut_is_too_large_whatever_its_beginning_says() -> None:
+    got = Decoder().decode(batch([JSON], content_type=[raw.CUT]))
+    assert got.dead[0].startswith("too_large: ")

@@ -7,6 +7,7 @@ fast.py answers for plain JSON, and only ever what `decode` would answer.
 from collections.abc import Callable
 from typing import Final
 
+from schemas import raw
 from streams.access.decode.formats import arrow_stream, plain_json, senml_cbor, senml_json
 from streams.access.decode.limits import Invalid, shown
 from streams.access.decode.message import Message
@@ -16,6 +17,11 @@ Decode = Callable[[bytes, int], Message]
 
 JSON: Final = plain_json.decode
 
+
+def _cut(payload: bytes, received_ms: int) -> Message:
+    raise Invalid("too_large", "more than a Kafka record holds; the bridge kept the beginning")
+
+
 FORMATS: Final[dict[str, Decode]] = {
     "": JSON,
     "application/json": JSON,
@@ -23,6 +29,7 @@ FORMATS: Final[dict[str, Decode]] = {
     "application/senml+json": senml_json.decode,
     "application/senml+cbor": senml_cbor.decode,
     "application/vnd.apache.arrow.stream": arrow_stream.decode,
+    raw.CUT: _cut,
 }
 """Content type, lower case and without parameters -> how it is decoded. Absent is the empty string."""
 
@@ -35,7 +42,7 @@ def format_of(content_type: str | None) -> Decode:
 
 def _refuse(content_type: str | None) -> Decode:
     def decode(payload: bytes, received_ms: int) -> Message:
-        known = ", ".join(k for k in FORMATS if k)
+        known = ", ".join(k for k in FORMATS if k and k != raw.CUT)
         raise Invalid("content_type", f"{shown(content_type)} is not known; known are {known}")
 
     return decode
