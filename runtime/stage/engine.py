@@ -11,14 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import Any, Final
 
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
 from runtime.stage import snapshot as form
-from runtime.stage.admission import Options, admit, first, goal
-from runtime.stage.contract import Output, Record, Stage, State
+from runtime.stage.admission import Options
+from runtime.stage.contract import Output, Record, Stage
+from runtime.stage.held import Held, Message, take
 from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.snapshot import Snapshot, Written
@@ -31,45 +32,6 @@ from schemas.topics import state_topic
 log = logging.getLogger(__name__)
 SNAPSHOT_WARN_BYTES: Final = 16 << 20
 """Half of what the snapshot topic takes: time for more partitions."""
-
-
-class Message(Protocol):
-    """A source record as Faust hands it over. `timestamp` is in seconds."""
-
-    partition: int
-    offset: int
-    timestamp: float
-    headers: Any
-    key: bytes | None
-    value: bytes | None
-
-
-@dataclass(slots=True)
-class Held:
-    """One partition of ours. `meta` is moved forward by every record; `state_end` is the snapshot topic's end after our
-    last write or load; `known` outputs are in Kafka already; `goal` is what a drain has to reach."""
-
-    state: State
-    meta: Snapshot
-    known: Mapping[str, Highest]
-    state_end: int
-    turn: int
-    goal: Highest | None = None
-    gap_accepted: bool = False
-    dirty: bool = False
-    last: Message | None = None
-    position: int = 0
-    highest: Highest = START
-    written: dict[str, Written] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.position, self.highest, self.written = self.meta.position, self.meta.highest, dict(self.meta.written)
-
-    def print_of_last(self) -> int:
-        if self.last is None:
-            return self.meta.fingerprint
-        m = self.last
-        return form.fingerprint(m.offset, round(m.timestamp * 1000), m.key, m.value)
 
 
 class Engine:
@@ -90,17 +52,7 @@ class Engine:
         self._outbox: Outbox | None = None
         self._reader: Callable[[], store.Reader] | None = None
         self._same_topics: Callable[[], None] | None = None
-        self._label_metrics(stage)
-
-    def _label_metrics(self, stage: Stage) -> None:
-        name = stage.name
-        self._records = {kind: metrics.RECORDS.labels(name, kind) for kind in ("data", "control", "tick")}
-        self._bytes = metrics.SOURCE_BYTES.labels(name)
-        self._repeats = metrics.REPEATS.labels(name)
-        self._apply_time = metrics.APPLY.labels(name)
-        self._outputs = {t: metrics.OUTPUTS.labels(name, t) for t in stage.outputs}
-        self._output_bytes = {t: metrics.OUTPUT_BYTES.labels(name, t) for t in stage.outputs}
-        self._already = {t: metrics.KNOWN.labels(name, t) for t in stage.outputs}
+        self._figures = metrics.Figures(stage.name, stage.outputs)
 
     def connect(self, outbox: Outbox, reader: Callable[[], store.Reader], same_topics: Callable[[], None]) -> None:
         """How outputs leave, how snapshots are read, and a check (blocking) that topics are still the same ones."""
@@ -125,7 +77,7 @@ class Engine:
                 f"{self.stage.source}/{message.partition}: expected offset {held.position}, got {message.offset};"
                 " loading again from the snapshot"
             )
-        self._repeats.inc()
+        self._figures.repeat()
 
     async def _apply(self, message: Message, held: Held) -> None:
         try:
@@ -144,18 +96,14 @@ class Engine:
                 )
                 begin = time.perf_counter()
                 outputs = held.state.apply(record)
-                self._apply_time.observe(time.perf_counter() - begin)
-                self._records[kind].inc()
-                self._bytes.inc(len(record.value))
+                self._figures.applied(kind, len(record.value), time.perf_counter() - begin)
                 held.highest = highest
                 await self._write(record, held, outputs)
         except ContractError as error:
             raise RefusedError(
                 f"{self.stage.source}/{message.partition} offset {message.offset} breaks the contract: {error}"
             ) from error
-        held.position = message.offset + 1
-        held.last = message
-        held.dirty = True
+        held.took(message)
         if held.goal is not None and held.highest >= held.goal:
             held.goal = None
             self._watch_drain()
@@ -170,7 +118,7 @@ class Engine:
             return after(found)
         where = f"{self.stage.name}: {self.stage.source}/{message.partition} offset {message.offset}"
         if judge(held.highest, found, where) is Decision.DROP:
-            self._repeats.inc()
+            self._figures.repeat()
             return None
         return after(found)
 
@@ -180,10 +128,10 @@ class Engine:
             topic = output.topic
             before = held.written.get(topic, Written())
             known = held.known.get(topic, START)
-            if topic not in self._outputs or before.last >= here:
+            if topic not in self.stage.outputs or before.last >= here:
                 raise FatalError(f"{self.stage.name} gave two outputs for {topic}, or one for a foreign topic")
             if here <= known:
-                self._already[topic].inc()
+                self._figures.known(topic)
                 held.written[topic] = replace(before, last=here)
                 continue
             last = max(before.last, known)
@@ -191,8 +139,7 @@ class Engine:
             assert self._outbox is not None
             await self._outbox.send(topic, record.partition, output.value, [*output.headers, *link.encode()])
             held.written[topic] = replace(before, last=here)
-            self._outputs[topic].inc()
-            self._output_bytes[topic].inc(len(output.value))
+            self._figures.written(topic, len(output.value))
 
     def _watch_drain(self) -> None:
         if self.options.drain and self.loaded and all(held.goal is None for held in self.held.values()):
@@ -216,18 +163,27 @@ class Engine:
         async with self._flow:
             freezing = time.perf_counter()
             frozen = held.state.freeze()
-            metrics.FREEZE_SECONDS.labels(self.stage.name).observe(time.perf_counter() - freezing)
+            self._figures.frozen(time.perf_counter() - freezing)
             meta = replace(
                 held.meta,
                 logic_version=self.stage.logic_version,
                 position=held.position,
-                fingerprint=held.print_of_last(),
+                fingerprint=held.fingerprint(),
                 highest=held.highest,
             )
             written, held.dirty = dict(held.written), False
+        try:
+            size = await self._store(partition, held, meta, written, frozen)
+        except BaseException:
+            held.dirty = True  # broken off (a stop): what was frozen is not stored
+            raise
+        self._figures.snapshot(partition, size, time.perf_counter() - begin)
+
+    async def _store(self, partition: int, held: Held, meta: Snapshot, written: dict[str, Written], frozen: Any) -> int:
+        """Write it once all outputs it knows of are in Kafka. Returns its bytes."""
         topic = state_topic(self.stage.name)
         assert self._outbox is not None
-        offsets = await self._outbox.settled(partition)  # outputs first: what the snapshot knows of must be there
+        offsets = await self._outbox.settled(partition)
         written = {name: replace(w, offset=max(w.offset, offsets.get(name, -1))) for name, w in written.items()}
         meta = replace(meta, written=written)
         value = await asyncio.to_thread(lambda: form.encode(meta, self.stage.encode(frozen)))
@@ -236,16 +192,10 @@ class Engine:
         held.meta, held.turn, held.state_end = meta, held.turn + 1, stored_at + 1
         if self.held.get(partition) is held:
             self._safe[partition] = meta.position
-        self._observe_snapshot(partition, len(value), time.perf_counter() - begin)
-
-    def _observe_snapshot(self, partition: int, size: int, took_s: float) -> None:
-        name = self.stage.name
-        metrics.SNAPSHOTS.labels(name).inc()
-        metrics.SNAPSHOT_SECONDS.labels(name).observe(took_s)
-        metrics.SNAPSHOT_BYTES.labels(name, partition).set(size)
-        metrics.SNAPSHOT_TIME.labels(name, partition).set_to_current_time()
-        if size > SNAPSHOT_WARN_BYTES:
-            log.warning("snapshot of partition %d is %d MB; Kafka takes 32: use more partitions", partition, size >> 20)
+        if len(value) > SNAPSHOT_WARN_BYTES:
+            size = len(value) >> 20
+            log.warning("snapshot of partition %d is %d MB; Kafka takes 32: use more partitions", partition, size)
+        return len(value)
 
     # --- taking over and handing over
 
@@ -269,7 +219,8 @@ class Engine:
         async with self._storing:
             self._open = False
             for partition in set(self.held) - assigned:
-                self._forget(partition)
+                del self.held[partition]
+                self._figures.forget(partition)
             taken = await asyncio.to_thread(self._read, sorted(assigned))
             for partition, held in taken.items():
                 self.held[partition] = held
@@ -283,16 +234,9 @@ class Engine:
         self._watch_drain()
 
     def _begun(self, assigned: set[int], taken: Mapping[int, Held], took_s: float) -> None:
-        name = self.stage.name
-        metrics.REBALANCES.labels(name).inc()
-        metrics.PARTITIONS.labels(name).set(len(assigned))
-        metrics.RESTORE_SECONDS.labels(name).observe(took_s)
+        self._figures.taken_over(len(assigned), took_s)
         at = {p: self.held[p].position for p in sorted(assigned)}
         log.info("loaded", extra={"positions": at, "kept": sorted(assigned - set(taken)), "seconds": round(took_s, 3)})
-
-    def _forget(self, partition: int) -> None:
-        del self.held[partition]
-        metrics.forget(self.stage.name, partition)
 
     def _read(self, partitions: list[int]) -> dict[int, Held]:
         """Blocking, in a thread; the flow is closed meanwhile."""
@@ -302,29 +246,13 @@ class Engine:
 
     def _take(self, reader: store.Reader, partition: int) -> Held | None:
         """The partition as stored; None when what we have in memory is what was stored, or newer."""
-        topic = state_topic(self.stage.name)
-        end = reader.bounds(topic, partition)[1]
+        end = reader.bounds(state_topic(self.stage.name), partition)[1]
         mine = self.held.get(partition)
         if mine is not None and mine.state_end == end:
             return None
         anew = self.options.from_oldest and partition not in self._begun_anew
         self._begun_anew.add(partition)
-        stored = None if anew else reader.newest(topic, partition)
-        version = self.stage.logic_version
-        thorough = self.options.drain or (stored is not None and stored.snapshot.logic_version != version)
-        source = (self.stage.source, self.facts.topic_id, self.epoch)
-        world = store.world(reader, source, partition, stored, self.stage.outputs, thorough)
-        known = {t: o.last for t, o in world.outputs.items()}
-        if stored is None:
-            meta = first(self.stage.name, version, partition, world, self.options)
-            held = Held(self.stage.create(partition), meta, known, end, 0, dirty=True)
-        else:
-            meta = admit(stored.snapshot, version, world, self.options)
-            state = self.stage.restore(partition, stored.state)
-            held = Held(state, meta, known, end, form.turn_after(stored.key))
-            held.gap_accepted = held.dirty = meta.position != stored.snapshot.position
-        held.goal = goal(meta, world) if self.options.drain else None
-        return held
+        return take(self.stage, (self.facts.topic_id, self.epoch), reader, partition, self.options, anew)
 
     # --- what others ask
 
@@ -340,14 +268,5 @@ class Engine:
 
     def observe(self, high: Mapping[int, int | None]) -> None:
         """Set the gauges. `high`: the source's end by partition, where it is known."""
-        name = self.stage.name
         for partition, held in self.held.items():
-            metrics.POSITION.labels(name, partition).set(held.position)
-            end = high.get(partition)
-            if end is not None:
-                metrics.LAG.labels(name, partition).set(max(0, end - held.position))
-            for what, size in held.state.sizes().items():
-                if what == "bytes":
-                    metrics.STATE_BYTES.labels(name, partition).set(size)
-                else:
-                    metrics.STATE_ITEMS.labels(name, partition, what).set(size)
+            self._figures.stands(partition, held.position, high.get(partition), held.state.sizes())

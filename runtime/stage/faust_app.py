@@ -29,6 +29,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from runtime.errors import RefusedError
 from runtime.kafka import clients
 from runtime.lifecycle import die
 from runtime.stage.settings import StageSettings
@@ -264,7 +265,7 @@ def member(group: str, settings: StageSettings) -> str:
 
 
 def credentials(properties: Mapping[str, Any]) -> Any:
-    """librdkafka's security properties as Faust's credentials; None for plain text. Raises ValueError on others."""
+    """librdkafka's security properties as Faust's credentials; None for plain text. Raises RefusedError on others."""
     protocol = properties.get("security.protocol", "plaintext").lower()
     if protocol == "plaintext":
         return None
@@ -272,7 +273,7 @@ def credentials(properties: Mapping[str, Any]) -> Any:
     if protocol == "ssl":
         return faust.SSLCredentials(context)
     if protocol not in ("sasl_ssl", "sasl_plaintext"):
-        raise ValueError(f"security.protocol={protocol} is not known here")
+        raise RefusedError(f"security.protocol={protocol} in the file of MILLRACE_KAFKA_SECURITY is not known here")
     return faust.SASLCredentials(
         username=properties["sasl.username"],
         password=properties["sasl.password"],

@@ -1,5 +1,7 @@
 """Metrics of the stage frame. Labels: stage; partition where the figure is of one partition."""
 
+from collections.abc import Mapping, Sequence
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.probes import DELAY_BUCKETS_S
@@ -50,7 +52,61 @@ RESTORE_SECONDS = Histogram(
 REBALANCES = Counter("millrace_stage_rebalances_total", "times partitions were taken over", ["stage"])
 
 
-def forget(stage: str, partition: int) -> None:
-    """Drop the figures of a partition that is no longer ours: another worker shows them."""
-    for gauge in (LAG, POSITION, STATE_BYTES, STATE_ITEMS, SNAPSHOT_BYTES, SNAPSHOT_TIME):
-        gauge.remove_by_labels({"stage": stage, "partition": str(partition)})
+class Figures:
+    """The metrics of one stage, with what happens as their names."""
+
+    def __init__(self, stage: str, outputs: Sequence[str]) -> None:
+        self.stage = stage
+        self._records = {kind: RECORDS.labels(stage, kind) for kind in ("data", "control", "tick")}
+        self._bytes = SOURCE_BYTES.labels(stage)
+        self._repeats = REPEATS.labels(stage)
+        self._apply = APPLY.labels(stage)
+        self._outputs = {topic: OUTPUTS.labels(stage, topic) for topic in outputs}
+        self._output_bytes = {topic: OUTPUT_BYTES.labels(stage, topic) for topic in outputs}
+        self._known = {topic: KNOWN.labels(stage, topic) for topic in outputs}
+        self._frozen = FREEZE_SECONDS.labels(stage)
+
+    def applied(self, kind: str, size_bytes: int, took_s: float) -> None:
+        self._records[kind].inc()
+        self._bytes.inc(size_bytes)
+        self._apply.observe(took_s)
+
+    def repeat(self) -> None:
+        self._repeats.inc()
+
+    def written(self, topic: str, size_bytes: int) -> None:
+        self._outputs[topic].inc()
+        self._output_bytes[topic].inc(size_bytes)
+
+    def known(self, topic: str) -> None:
+        self._known[topic].inc()
+
+    def frozen(self, took_s: float) -> None:
+        self._frozen.observe(took_s)
+
+    def snapshot(self, partition: int, size_bytes: int, took_s: float) -> None:
+        SNAPSHOTS.labels(self.stage).inc()
+        SNAPSHOT_SECONDS.labels(self.stage).observe(took_s)
+        SNAPSHOT_BYTES.labels(self.stage, partition).set(size_bytes)
+        SNAPSHOT_TIME.labels(self.stage, partition).set_to_current_time()
+
+    def taken_over(self, partitions: int, took_s: float) -> None:
+        REBALANCES.labels(self.stage).inc()
+        PARTITIONS.labels(self.stage).set(partitions)
+        RESTORE_SECONDS.labels(self.stage).observe(took_s)
+
+    def stands(self, partition: int, position: int, end: int | None, sizes: Mapping[str, int]) -> None:
+        """`end` of the source, where it is known; `sizes` as the state tells them."""
+        POSITION.labels(self.stage, partition).set(position)
+        if end is not None:
+            LAG.labels(self.stage, partition).set(max(0, end - position))
+        for what, size in sizes.items():
+            if what == "bytes":
+                STATE_BYTES.labels(self.stage, partition).set(size)
+            else:
+                STATE_ITEMS.labels(self.stage, partition, what).set(size)
+
+    def forget(self, partition: int) -> None:
+        """A partition is no longer ours: another worker shows it."""
+        for gauge in (LAG, POSITION, STATE_BYTES, STATE_ITEMS, SNAPSHOT_BYTES, SNAPSHOT_TIME):
+            gauge.remove_by_labels({"stage": self.stage, "partition": str(partition)})

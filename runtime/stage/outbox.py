@@ -7,10 +7,11 @@ No threads of ours: delivery reports are served on the event loop, whenever a re
 """
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from runtime.errors import FatalError
 from runtime.kafka import clients
@@ -30,6 +31,15 @@ class Outbox(Protocol):
         """Wait until all replicas have what was sent to this partition number so far; the highest offset by topic."""
 
 
+@dataclass(slots=True)
+class _Line:
+    """Records of one topic and partition: sent, arrived in that order, and the offset of the last that arrived."""
+
+    sent: int = 0
+    arrived: int = 0
+    offset: int = -1
+
+
 class KafkaOutbox:
     """The real one. `limit_bytes` bounds what is on its way."""
 
@@ -38,31 +48,44 @@ class KafkaOutbox:
         self._producer = clients.producer(settings, more)
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._away: Counter[int] = Counter()
-        self._offsets: dict[tuple[int, str], int] = {}
+        self._topics: dict[int, dict[str, _Line]] = defaultdict(dict)
 
     async def send(self, topic: str, partition: int, value: bytes, headers: Headers, key: bytes | None = None) -> None:
         size = len(value)
+        line = self._topics[partition].setdefault(topic, _Line())
         while self._bytes and self._bytes + size > self._limit_bytes:
             await self._wait()
 
         def arrived(error: KafkaError | None, message: Message) -> None:
             self._bytes -= size
-            self._away[partition] -= 1
+            line.arrived += 1
             if error is not None:
-                raise FatalError(f"{topic}/{partition}: Kafka did not take an output: {error.name()}: {error.str()}")
-            self._offsets[partition, topic] = message.offset() or 0
+                raise _refused(topic, partition, error)
+            line.offset = message.offset() or 0
 
         self._bytes += size
-        self._away[partition] += 1
-        self._producer.produce(topic, value, key, partition, headers=headers, on_delivery=arrived)
+        line.sent += 1
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, headers=headers, on_delivery=arrived)
+                break
+            except BufferError:  # too many records on their way
+                await self._wait()
+            except KafkaException as error:
+                raise _refused(topic, partition, error.args[0]) from None
         self._producer.poll(0)
 
     async def settled(self, partition: int) -> dict[str, int]:
-        while self._away[partition]:
-            await self._wait()
-        return {topic: offset for (p, topic), offset in self._offsets.items() if p == partition}
+        lines = self._topics[partition]
+        for line, sent in [(line, line.sent) for line in lines.values()]:  # what is sent meanwhile is not waited for
+            while line.arrived < sent:
+                await self._wait()
+        return {topic: line.offset for topic, line in lines.items() if line.offset >= 0}
 
     async def _wait(self) -> None:
         if not self._producer.poll(0):
             await asyncio.sleep(_WAIT_S)
+
+
+def _refused(topic: str, partition: int, error: KafkaError) -> FatalError:
+    return FatalError(f"{topic}/{partition}: Kafka did not take an output: {error.name()}: {error.str()}")

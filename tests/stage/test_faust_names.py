@@ -11,6 +11,7 @@ from faust.app.base import BootStrategy
 from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 
+from runtime.errors import RefusedError
 from runtime.kafka.clients import common
 from runtime.settings import KafkaSettings
 from runtime.stage import faust_app
@@ -69,5 +70,5 @@ def test_security_properties_become_credentials(tmp_path: object) -> None:
     found = faust_app.credentials(sasl)
     assert (found.username, found.password, found.ssl_context is not None) == ("u", "p", True)
     assert faust_app.credentials({"security.protocol": "ssl"}).context is not None
-    with pytest.raises(ValueError, match="is not known here"):
+    with pytest.raises(RefusedError, match="is not known here"):
         faust_app.credentials({"security.protocol": "kerberos"})

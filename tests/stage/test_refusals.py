@@ -104,6 +104,17 @@ def test_an_exception_ends_the_process_before_anything_is_committed(bed: Bed, st
     healed.stop()
 
 
+def test_an_output_that_kafka_refuses_leaves_no_gap(bed: Bed, start: Start) -> None:
+    """What was sent after it must not be taken either."""
+    bed.virgin("huge")
+    for words in (b'["a"]', b'["huge"]', b'["b"]', b'["c"]'):
+        bed.put(names.RAW, 0, words, headers=raw_data(1))
+    worker = start("huge")
+    assert worker.code() == EXIT_FATAL
+    assert "Kafka did not take an output" in worker.text()
+    assert [src for src, _ in bed.kept("huge.out", 0)[0]] == [0]
+
+
 def test_a_record_that_breaks_the_contract_stops_the_worker(bed: Bed, start: Start) -> None:
     bed.virgin("broken")
     bed.put(names.RAW, 1, b"", headers=[("kind", b"novelty")])
