@@ -35,6 +35,7 @@ QUIET_S: Final = 120.0
 """So long the ledger may stand still while messages are in flight."""
 _LOOK_S: Final = 0.25
 NOBODY: Final = "none"
+_FIRST: Final = "SELECT 1 FROM readings WHERE received_at >= {since:DateTime64(3)} LIMIT 1"
 
 
 class DemoError(MillraceError):
@@ -114,7 +115,7 @@ def _show(
     """Run the plan and print what became of it; the ledger and what is wrong."""
     before = ledger_totals(db.client)
     since = datetime.now(UTC)
-    ran = uvloop.run(_run(db, data, plan, victim))
+    ran = uvloop.run(_run(db, data, plan, victim, since))
     if ran.first_stored is not None:
         click.echo(f"from the start of the demo to the first stored message: {ran.first_stored - begun:.1f} s")
     totals = _quiet(db, before["messages"]["received"] + plan.wish.messages)
@@ -134,9 +135,9 @@ class Run:
     first_stored: float | None
 
 
-async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str) -> Run:
+async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str, since: datetime) -> Run:
     door, tokens = await asyncio.to_thread(enrolled, plan, data)
-    first = asyncio.create_task(asyncio.to_thread(_first_stored, db))
+    first = asyncio.create_task(asyncio.to_thread(_first_stored, db, since))
     with progress_bar() as bar:
         sending = bar.add_task("send", total=plan.wish.messages)
         started = asyncio.Event()
@@ -154,12 +155,12 @@ async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str) -> Run:
     return Run(fleet, kill, await first)
 
 
-def _first_stored(db: ClickHouse) -> float | None:
-    """When there was a reading, or None when there is none for too long. Blocking."""
+def _first_stored(db: ClickHouse, since: datetime) -> float | None:
+    """When there was a reading received after `since`, or None when there is none for too long. Blocking."""
     deadline = time.monotonic() + QUIET_S
     while time.monotonic() < deadline:
         with suppress(RetryableError):  # ClickHouse may be the one that was killed
-            if db.rows("SELECT 1 FROM readings LIMIT 1"):
+            if db.rows(_FIRST, {"since": since}):
                 return time.monotonic()
         time.sleep(0.1)
     return None

@@ -31,6 +31,7 @@ RESEND_S: Final = 10.0
 """After so long without its end-to-end acknowledgement a message is sent again."""
 MAX_WINDOW: Final = 1000
 """Messages of a device that the broker has not acknowledged; what is more waits in the device."""
+_GOODBYE_S: Final = 2.0
 _MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.1, 3.0
 _SUBSCRIBE_ID: Final = packets.MAX_PACKET_ID
 _LAST_ID: Final = _SUBSCRIBE_ID - 1
@@ -67,6 +68,7 @@ class Device(asyncio.Protocol):
         self._rest = b""
         self._heard_at = self._spoke_at = 0.0
         self._restarting = self._closing = False
+        self._gone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     # -- for the fleet
@@ -111,6 +113,10 @@ class Device(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(packets.GOODBYE)
             self._transport.close()
+            try:
+                await asyncio.wait_for(self._gone.wait(), _GOODBYE_S)
+            except TimeoutError:
+                self._transport.abort()
 
     # -- connecting
 
@@ -137,12 +143,14 @@ class Device(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._gone.clear()
         self._rest = b""
         self._heard_at = self._spoke_at = time.monotonic()
         self._transport.write(packets.connect(self.id.encode(), KEEP_ALIVE_S, SESSION_EXPIRY_S))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._gone.set()
         if self.ready.is_set():
             self.ready.clear()
             self._totals.connected -= 1

@@ -130,10 +130,14 @@ class Plan:
         weight = np.array([m.kind.weight for m in members], np.int64)
         worth = np.where(by_http, SLOW, weight)
         slow = int(self.wish.messages * worth[by_http].sum() / worth.sum())
-        quick = self._lane(np.flatnonzero(~by_http), weight, self.wish.messages - slow, self.wish.mix, 1)
         # what is no JSON is refused over HTTP before it is a message at all
         strict = replace(self.wish.mix, dead_letters=0.0)
-        return [quick, self._lane(np.flatnonzero(by_http), weight, slow, strict, 2)] if slow else [quick]
+        lanes = ((~by_http, self.wish.messages - slow, self.wish.mix), (by_http, slow, strict))
+        return [
+            self._lane(np.flatnonzero(who), weight, total, mix, stream)
+            for stream, (who, total, mix) in enumerate(lanes, 1)
+            if total
+        ]
 
     def _lane(self, device: Int, weight: Int, total: int, mix: Mix, stream: int) -> Schedule:
         rate, random = total / self.wish.seconds, self._random(stream)
