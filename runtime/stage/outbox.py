@@ -73,7 +73,7 @@ class KafkaOutbox:
                 await self._wait()
             except KafkaException as error:
                 raise _refused(topic, partition, error.args[0]) from None
-        self._producer.poll(0)
+        self._poll()
 
     async def settled(self, partition: int) -> dict[str, int]:
         lines = self._topics[partition]
@@ -83,8 +83,14 @@ class KafkaOutbox:
         return {topic: line.offset for topic, line in lines.items() if line.offset >= 0}
 
     async def _wait(self) -> None:
-        if not self._producer.poll(0):
+        if not self._poll():
             await asyncio.sleep(_WAIT_S)
+
+    def _poll(self) -> int:
+        try:
+            return self._producer.poll(0)
+        except KafkaException as error:  # the producer has stopped for good
+            raise FatalError(f"Kafka did not take an output: {error.args[0].str()}") from None
 
 
 def _refused(topic: str, partition: int, error: KafkaError) -> FatalError:
