@@ -88,7 +88,7 @@ class KafkaOutbox:
 
     def _poll(self) -> int:
         try:
-            return self._producer.poll(0)
+            return int(self._producer.poll(0))
         except KafkaException as error:  # the producer has stopped for good
             raise FatalError(f"Kafka did not take an output: {error.args[0].str()}") from None
 
