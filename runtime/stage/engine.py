@@ -113,11 +113,16 @@ class Engine:
         if not self._derived:
             return Highest(self.epoch, message.offset)
         found = Provenance.parse(headers)
-        if held.gap_accepted and Highest(found.epoch, found.src) > held.highest:
+        where = f"{self.stage.source}/{message.partition} offset {message.offset}"
+        try:
+            decision = judge(held.highest, found, where)
+        except RefusedError as error:
+            if not held.gap_accepted:
+                raise
             held.gap_accepted = False
+            log.warning("%s; going on because of --skip-lost", error)
             return after(found)
-        where = f"{self.stage.name}: {self.stage.source}/{message.partition} offset {message.offset}"
-        if judge(held.highest, found, where) is Decision.DROP:
+        if decision is Decision.DROP:
             self._figures.repeat()
             return None
         return after(found)

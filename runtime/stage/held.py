@@ -30,7 +30,7 @@ class Held:
 
     `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `state_end` is the end of the
     snapshot topic after our last write or load; outputs up to `known` were in Kafka when we took over; `goal` is what a
-    drain has yet to reach; `gap_accepted`: the operator said that the next record may follow a gap.
+    drain has yet to reach; `gap_accepted`: the operator said that one record may follow a gap.
     """
 
     state: State
@@ -82,6 +82,7 @@ def take(
     else:
         meta = admit(stored.snapshot, stage.logic_version, world, options)
         held = Held(stage.restore(partition, stored.state), meta, known, end, form.turn_after(stored.key))
-        held.gap_accepted = held.dirty = meta.position != stored.snapshot.position
+        held.dirty = meta.position != stored.snapshot.position
+    held.gap_accepted = options.skip_lost
     held.goal = goal(meta, world) if options.drain else None
     return held

@@ -150,7 +150,11 @@ class Bed:
     def wait_applied(self, stage: str, source: str = names.RAW, within_s: float = 60.0) -> None:
         """Until the stage's snapshots cover the source."""
         ends = self.ends(source)
-        until(lambda: self.committed(stage, source) == ends, within_s, f"{stage} applies {source} up to {ends}")
+        until(
+            lambda: [max(0, offset) for offset in self.committed(stage, source)] == ends,
+            within_s,
+            f"{stage} applies {source} up to {ends}",
+        )
 
     def newest(self, topic: str, partition: int) -> tuple[int, int]:
         """(epoch, src) of the last record."""

@@ -121,12 +121,16 @@ def test_a_record_that_breaks_the_contract_stops_the_worker(bed: Bed, start: Sta
     _refused(start("broken"), "telemetry.raw/1 offset 0 breaks the contract", "'kind' is unknown")
 
 
-def test_a_gap_before_a_derived_record_stops_the_reader(bed: Bed, start: Start) -> None:
+def test_a_gap_before_a_derived_record_stops_the_reader_until_told_otherwise(bed: Bed, start: Start) -> None:
     bed.virgin("writer", "reader")
     for src, prev in ((0, -1), (0, -1), (1, 0), (3, 2)):
         headers = [*raw_tick(src), *Provenance(bed.facts[names.RAW].epoch, src, prev).encode()]
         bed.put("writer.out", 0, b"0", headers=headers)
     _refused(start("reader", TOY_SOURCE="writer.out"), "writer.out/0 offset 3: gap in provenance")
+    worker = start("reader", "--skip-lost", TOY_SOURCE="writer.out").wait_ready()
+    bed.wait_applied("reader", "writer.out")
+    assert "going on because of --skip-lost" in worker.text()
+    assert [src for src, _ in bed.kept("reader.out", 0)[0]] == [0, 1, 3]
 
 
 def test_a_second_process_of_the_same_instance_is_refused(bed: Bed, start: Start) -> None:
