@@ -27,7 +27,7 @@ from sinks.core.flow import Flow, Range
 from sinks.core.records import read_raw, read_readings
 from sinks.core.start import Found, Start, decide
 from sinks.settings import SinkSettings
-from sinks.writer import Writer
+from sinks.writer import STANDSTILL_S, Writer
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Engine:
         self._writing: dict[Key, tuple[Flow, Range, Future[bool]]] = {}
         self._paused: set[Key] = set()
         self._failure: BaseException | None = None
-        self._lag_at = 0.0
+        self._lag_at, self._turned_at = 0.0, time.monotonic()
         self._stop = threading.Event()
         self._consumer: Consumer = kafka.connect(settings, self._on_error)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -93,6 +93,7 @@ class Engine:
             die(error, "sink")
 
     def _turn(self) -> None:
+        self._notice_standstill()
         for message in self._consumer.consume(_TURN_RECORDS, _TURN_S):
             self._take(message)
         if self._failure is not None:
@@ -102,6 +103,12 @@ class Engine:
         self._write()
         self._bound_memory()
         self._show_lag()
+
+    def _notice_standstill(self) -> None:
+        before, self._turned_at = self._turned_at, time.monotonic()
+        if self._turned_at - before > STANDSTILL_S:
+            for flow in self.flows.values():
+                flow.doubt = True
 
     def _take(self, message: Message) -> None:
         error = message.error()

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0
+STANDSTILL_S: Final = 20.0
+"""A process that stood still for longer may have lost its partitions and be a zombie; ClickHouse may have forgotten
+tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) lasts."""
 
 
 class Writer:
@@ -32,7 +35,7 @@ class Writer:
 
     def write(self, flow: Flow, part: Range) -> "Future[bool]":
         """Write all tables of a range. The future says whether all was acknowledged; false: given up, to be redone."""
-        return self._pool.submit(self._write, flow, part)
+        return self._pool.submit(self._write, flow, part, time.monotonic())
 
     def give_up(self) -> None:
         """Let no insert be tried again; those under way may still end well."""
@@ -42,25 +45,28 @@ class Writer:
         self.give_up()
         self._pool.shutdown(wait=True)
 
-    def _write(self, flow: Flow, part: Range) -> bool:
+    def _write(self, flow: Flow, part: Range, given_at: float) -> bool:
         plan = plan_raw if part.topic == topics.RAW else plan_readings
-        return all(self._until_acknowledged(flow, part, insert) for insert in plan(part))
+        return all(self._until_acknowledged(flow, part, insert, given_at) for insert in plan(part))
 
-    def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert) -> bool:
-        wait_s, began = FIRST_WAIT_S, time.monotonic()
+    def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert, given_at: float) -> bool:
+        """A token alone is trusted only on the first try of a process that knows that it is no zombie."""
+        wait_s, began, check = FIRST_WAIT_S, time.monotonic(), part.check
         while flow.owned:
+            check = check or flow.doubt or time.monotonic() - given_at > STANDSTILL_S
             try:
-                self._tables.insert(insert, part.check)
+                self._tables.insert(insert, check)
             except RetryableError as error:
                 log.warning("insert is tried again", extra={"where": part.where, "error": str(error)})
                 metrics.RETRIES.labels(insert.table).inc()
+                check = True
                 self.trouble[part.where] = str(error)
                 if self._stop.wait(wait_s):
                     return False
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
                 self.trouble.pop(part.where, None)
-                self._count(insert, part.check, time.monotonic() - began)
+                self._count(insert, check, time.monotonic() - began)
                 return True
         self.trouble.pop(part.where, None)
         return False

@@ -44,6 +44,8 @@ class Flow:
         self.bytes = 0
         self.owned = True
         """Set to False, from any thread, when the partition was taken away: nothing more may be written for it."""
+        self.doubt = False
+        """The process stood still for long: until Kafka takes a commit it may be a zombie, so it asks first."""
         self.closed: deque[Range] = deque()
         self.to_commit: tuple[int, str] | None = None
         """Offset and metadata that Kafka must hold before the next range may be written."""
@@ -107,5 +109,6 @@ class Flow:
         assert self.to_commit is not None
         done = self.closed.popleft() if self.closed and self.closed[0].end == self.to_commit[0] else None
         self.bytes -= done.bytes if done else 0
+        self.doubt = False
         self.to_commit = None
         return done

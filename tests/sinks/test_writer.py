@@ -1,0 +1,67 @@
+"""When an insert asks which rows are there already, and when its token is enough."""
+
+from runtime.errors import RetryableError
+from runtime.stage.provenance import START
+from schemas.vocabulary import Kind
+from sinks import writer as module
+from sinks.core.flow import Flow, Range
+from sinks.core.plan import Insert
+from sinks.core.start import Start
+from sinks.metrics import DelayHistogram
+from sinks.writer import Writer
+from tests.sinks.test_core import RULE, flow, log_of
+
+
+class Recorder:
+    """Tables that note whether they were asked, and are away for the first `failures` inserts."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures, self.asked = failures, list[bool]()
+
+    def insert(self, insert: Insert, check: bool) -> None:
+        self.asked.append(check)
+        if len(self.asked) <= self.failures:
+            raise RetryableError("away")
+
+
+def _second_range() -> tuple[Flow, Range]:
+    """A range after the first one, which is the one that always asks."""
+    found = flow(Start(0, START, RULE, START, committed=True))
+    for record in log_of([(Kind.CONTROL, 0, 0, 1, False), (Kind.TICK, 0, 0, 1, False)] * 2):
+        found.take(record)
+    first = found.next()
+    assert first is not None and first.check
+    found.stored(first)
+    found.committed()
+    second = found.next()
+    assert second is not None and not second.check
+    return found, second
+
+
+def _write(tables: Recorder, of: Flow, part: Range) -> list[bool]:
+    writer = Writer(tables, DelayHistogram("delay", "of a test"), threads=1)  # type: ignore[arg-type]
+    assert writer.write(of, part).result(30)
+    writer.close()
+    return tables.asked
+
+
+def test_a_token_is_enough_on_the_first_try() -> None:
+    assert _write(Recorder(), *_second_range()) == [False]
+
+
+def test_a_repeat_asks_since_the_token_may_be_forgotten() -> None:
+    assert _write(Recorder(failures=1), *_second_range()) == [False, True]
+
+
+def test_after_a_standstill_inserts_ask_until_kafka_takes_a_commit() -> None:
+    of, part = _second_range()
+    of.doubt = True
+    assert _write(Recorder(), of, part) == [True]
+    of.stored(part)
+    of.committed()
+    assert not of.doubt
+
+
+def test_a_range_that_waited_for_long_asks(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(module, "STANDSTILL_S", -1.0)
+    assert _write(Recorder(), *_second_range()) == [True]
