@@ -27,7 +27,7 @@ class Recorder:
 def _second_range() -> tuple[Flow, Range]:
     """A range after the first one, which is the one that always asks."""
     found = flow(Start(0, START, RULE, START, committed=True))
-    for record in log_of([(Kind.CONTROL, 0, 0, 1, False), (Kind.TICK, 0, 0, 1, False)] * 2):
+    for record in log_of([(Kind.DATA, 0, 0, 1, False), (Kind.TICK, 0, 0, 1, False)] * 2):
         found.take(record)
     first = found.next()
     assert first is not None and first.check
