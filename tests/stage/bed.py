@@ -122,10 +122,12 @@ class Bed:
     def _consumer(self) -> Consumer:
         return consumer(self.settings, "bed", more={"enable.partition.eof": True, "fetch.wait.max.ms": 10})
 
-    def read(self, topic: str, partition: int) -> Iterator[Message]:
+    def read(self, topic: str, partition: int, newest: int | None = None) -> Iterator[Message]:
+        """All records, or the `newest` so many."""
         reader = self._consumer()
         try:
             low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            low = low if newest is None else max(low, high - newest)
             reader.assign([TopicPartition(topic, partition, low)])
             while low < high:
                 for message in reader.consume(500, 0.5):
@@ -158,9 +160,10 @@ class Bed:
 
     def newest(self, topic: str, partition: int) -> tuple[int, int]:
         """(epoch, src) of the last record."""
-        *_, last = self.read(topic, partition)
-        found = Provenance.parse(dict(last.headers() or ()))
-        return found.epoch, found.src
+        for last in self.read(topic, partition, newest=1):
+            found = Provenance.parse(dict(last.headers() or ()))
+            return found.epoch, found.src
+        return -1, -1
 
     def wait_written(self, topic: str, source: str, within_s: float = 30.0) -> None:
         """Until the toy has written an output for the last record of its source."""

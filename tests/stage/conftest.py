@@ -22,9 +22,13 @@ def nursery() -> Iterator[Nursery]:
     found.close()
 
 
-@pytest.fixture(scope="module")
-def server(kafka_fresh: Callable[[], KafkaServer]) -> KafkaServer:
-    return kafka_fresh()
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A broker of these tests alone: they make telemetry.raw anew."""
+    found = KafkaServer(tmp_path_factory.mktemp("stage-kafka"))
+    found.start()
+    yield found
+    found.kill()
 
 
 @pytest.fixture

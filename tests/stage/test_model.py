@@ -239,7 +239,7 @@ async def _play(world: World, schedule: list[tuple[str, int]]) -> None:
     await world.drain()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(_schedules)
 def test_no_schedule_loses_or_doubles(schedule: list[tuple[str, int]]) -> None:
     async def run() -> None:
