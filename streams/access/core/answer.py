@@ -9,6 +9,7 @@ import pyarrow as pa
 from schemas.headers import Counts
 from schemas.readings import DICTIONARY, SCHEMA
 from schemas.vocabulary import Verdict
+from streams.access.core.arrays import positions
 from streams.access.core.judge import Judged
 from streams.access.core.topics import NO_CHANNEL
 from streams.access.decode import first_seen
@@ -38,7 +39,7 @@ class _Rows:
 
     def __init__(self, judged: Judged) -> None:
         row = judged.decoded.row if judged.keep.all() else judged.decoded.row[judged.keep]
-        filed = np.flatnonzero((judged.verdict == Verdict.DENIED) | (judged.verdict == Verdict.DEAD_LETTER))
+        filed = positions((judged.verdict == Verdict.DENIED) | (judged.verdict == Verdict.DEAD_LETTER))
         self.filed_rows = filed
         self.place: Any = None
         self.filed: Any = None
@@ -47,8 +48,8 @@ class _Rows:
             both = np.concatenate([row, filed.astype(np.int32)])
             order = np.argsort(both, kind="stable")
             self.row = both[order]
-            self.place = np.flatnonzero(order < len(row))
-            self.filed = np.flatnonzero(order >= len(row))
+            self.place = positions(order < len(row))
+            self.filed = positions(order >= len(row))
 
     def spread(self, values: Any, otherwise: Any) -> Any:
         """A column that readings have; the other rows get `otherwise` (a scalar or a value for each)."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from streams.access.core.arrays import positions
 from streams.access.core.grouped import Grouped
 from streams.access.decode.columns import Bool, Int32, Int64
 
@@ -47,7 +48,7 @@ class Buckets:
         before, after = self._if_all_pass(groups, now, interval)
         fits = before - now <= burst
         full = after[groups.last()]
-        for group in np.flatnonzero(~groups.all_of(fits)).tolist():
+        for group in positions(~groups.all_of(fits)).tolist():
             part = slice(int(groups.starts[group]), int(groups.starts[group] + groups.sizes[group]))
             start = int(self.full_us[groups.device[group]])
             fits[part], full[group] = _one_by_one(start, now[part], int(interval[part][0]), int(burst[part][0]))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from streams.access.core.arrays import positions
 from streams.access.decode.columns import Int32
 from streams.access.decode.spans import lying
 
@@ -113,14 +114,14 @@ class DeviceTable:
         out = self._slots.take(at)
         differs = self._differs(out, columns)
         for _ in range(_ROUNDS):  # linear probing, all open rows at once
-            rows = np.flatnonzero(differs & (out >= 0))
+            rows = positions(differs & (out >= 0))
             if not len(rows):
                 out[differs] = NONE
                 return out
             at[rows] = (at[rows] + 1) & self._mask
             out[rows] = found = self._slots[at[rows]]
             differs[rows] = self._differs(found, [word[rows] for word in columns])
-        for row in np.flatnonzero(differs & (out >= 0)).tolist():
+        for row in positions(differs & (out >= 0)).tolist():
             self._probe_on(row, at, out, columns)
         out[differs & (out < 0)] = NONE
         return out

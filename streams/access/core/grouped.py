@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from streams.access.core.arrays import positions
 from streams.access.decode.columns import Bool, Int32, Int64
 
 _ROW_BITS: Final = 32
@@ -23,7 +24,7 @@ class Grouped:
         begins = np.empty(len(found), bool)
         begins[:1] = True
         np.not_equal(found[1:], found[:-1], out=begins[1:])
-        self.starts: Int64 = np.flatnonzero(begins)
+        self.starts: Int64 = positions(begins)
         self.sizes: Int64 = np.diff(self.starts, append=len(found))
         self.device: Int32 = found[self.starts]
         """Device of each group."""

@@ -21,6 +21,7 @@ import pyarrow as pa
 from schemas.topics import is_device_id
 from schemas.vocabulary import Quality, Verdict
 from streams.access.core import buckets, sequence
+from streams.access.core.arrays import extent, positions, sizes
 from streams.access.core.grouped import Grouped
 from streams.access.core.replays import Origin
 from streams.access.core.replays import parse as parse_replay
@@ -30,7 +31,7 @@ from streams.access.core.topics import NO_CHANNEL, Topics
 from streams.access.core.topics import parse as parse_topics
 from streams.access.decode import Decoded
 from streams.access.decode.columns import Bool, Bytes, Int32, Int64
-from streams.access.decode.spans import lying, milliseconds
+from streams.access.decode.spans import milliseconds
 
 if TYPE_CHECKING:
     from streams.access.core.state import State
@@ -124,7 +125,7 @@ def judge(state: "State", batch: Any) -> Judged:
 
 def _dead(case: _Case) -> list[tuple[int, tuple[Origin, int]]]:
     """Fills `dead`; gives (row, what it replays) of the replayed rows."""
-    for row in np.flatnonzero(case.device < 0).tolist():
+    for row in positions(case.device < 0).tolist():
         if not is_device_id(case.name(row)):
             case.dead[row] = f"topic: device id {case.name(row)[:80]!r} does not match [a-z0-9-]{{1,64}}"
     for found in (case.topics.wrong, case.decoded.dead):
@@ -134,7 +135,7 @@ def _dead(case: _Case) -> list[tuple[int, tuple[Origin, int]]]:
     replays = []
     if case.replayed is not None:
         column = case.batch.column("replay_of")
-        for row in np.flatnonzero(case.replayed).tolist():
+        for row in positions(case.replayed).tolist():
             origin = parse_replay(column[row].as_py())
             if origin is None:
                 case.dead.setdefault(row, f"replay_of: {column[row].as_py()[:80]!r} names no row")
@@ -146,7 +147,7 @@ def _dead(case: _Case) -> list[tuple[int, tuple[Origin, int]]]:
 def _impossible_times(case: _Case) -> None:
     times = case.decoded.time_ms
     if len(times) and (times.min() < MIN_TIME_MS or times.max() > MAX_TIME_MS):
-        for at in np.flatnonzero((times < MIN_TIME_MS) | (times > MAX_TIME_MS)).tolist():
+        for at in positions((times < MIN_TIME_MS) | (times > MAX_TIME_MS)).tolist():
             reason = f"ts: {int(times[at])} ms is before 1900 or after 2299"
             case.dead.setdefault(int(case.decoded.row[at]), reason)
 
@@ -155,14 +156,12 @@ def _denied_messages(case: _Case) -> None:
     denied, rules = case.denied, case.rules
     for row, uplink in case.topics.forged.items():
         denied[row] = f"topic: names device {uplink.device!r}, published by {case.name(row)!r}"
-    for row in np.flatnonzero(case.role == NO_ROLE).tolist():
+    for row in positions(case.role == NO_ROLE).tolist():
         denied.setdefault(row, case.state.why_no_role(int(case.device[row])))
     _denied_channels(case)
-    offsets, _ = lying(case.batch.column("payload"))
-    sizes = np.diff(offsets)
-    allowed = rules.bytes[case.role]
-    for row in np.flatnonzero(sizes > allowed).tolist():
-        denied.setdefault(row, f"bytes: {int(sizes[row])}, the role allows {int(allowed[row])}")
+    lengths, allowed = sizes(case.batch.column("payload")), rules.bytes[case.role]
+    for row in positions(lengths > allowed).tolist():
+        denied.setdefault(row, f"bytes: {int(lengths[row])}, the role allows {int(allowed[row])}")
 
 
 def _denied_channels(case: _Case) -> None:
@@ -170,7 +169,7 @@ def _denied_channels(case: _Case) -> None:
     allowed = rules.channels(topics)
     if allowed.size:
         on_channel = topics.channel != NO_CHANNEL
-        for row in np.flatnonzero(~allowed[case.role, topics.channel] & on_channel).tolist():
+        for row in positions(~allowed[case.role, topics.channel] & on_channel).tolist():
             word = topics.words[topics.channel[row]]
             case.denied.setdefault(row, f"channel: {_role(case, row)} may not publish telemetry/{word}")
     for row, uplink in topics.other.items():
@@ -207,7 +206,7 @@ def _denied_readings(case: _Case) -> Bytes:
 
 def _deny(case: _Case, bad: Bool, why: Any) -> None:
     """Deny the messages of these readings, each for its first one."""
-    for at in np.flatnonzero(bad).tolist():
+    for at in positions(bad).tolist():
         row = int(case.decoded.row[at])
         if row not in case.denied:
             case.denied[row] = why(at)
@@ -262,11 +261,11 @@ def _repeats(case: _Case, replays: list[tuple[int, tuple[Origin, int]]]) -> tupl
         asked &= ~case.replayed
         for (row, _), first in zip(replays, case.state.replays.plan([origin for _, origin in replays]), strict=True):
             repeat[row] = not first
-    rows = np.flatnonzero(asked)
+    rows = positions(asked)
     plan = case.state.sequences.plan(case.grouped(rows), boot[rows], seq[rows])
     if plan.fresh.any():
         repeat[rows[plan.fresh == Fresh.REPEAT]] = True
-        for at in np.flatnonzero(plan.fresh > Fresh.REPEAT).tolist():
+        for at in positions(plan.fresh > Fresh.REPEAT).tolist():
             case.dead.setdefault(int(rows[at]), _late(Fresh(plan.fresh[at]), int(boot[rows[at]]), int(seq[rows[at]])))
     return plan, repeat
 
@@ -286,7 +285,7 @@ def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
     for found in (case.dead, case.denied):
         if found:
             asked[list(found)] = False
-    rows = np.flatnonzero(asked)
+    rows = positions(asked)
     now_us = np.minimum(np.maximum(case.received_ms[rows], -_MAX_RECEIVED_MS), _MAX_RECEIVED_MS) * 1000
     plan = case.state.buckets.plan(case.grouped(rows), now_us, interval[rows], case.rules.burst_us[case.role[rows]])
     for row in rows[~plan.passes].tolist():
@@ -301,7 +300,7 @@ def _verdicts(case: _Case, repeat: Bool) -> tuple[Bytes, dict[int, str]]:
     verdict[list(case.dead)] = Verdict.DEAD_LETTER
     if repeat.any():
         verdict[repeat] = Verdict.DUPLICATE
-        for row in np.flatnonzero(repeat).tolist():
+        for row in positions(repeat).tolist():
             reason.pop(row, None)
     return verdict, reason
 
@@ -322,7 +321,7 @@ def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool) 
     readings = _reading_bytes(case, keep)
     if int(readings.sum()) <= room:
         return False
-    for row in np.flatnonzero(readings).tolist():
+    for row in positions(readings).tolist():
         room -= int(readings[row])
         if room < 0:
             room += int(readings[row])
@@ -336,7 +335,7 @@ def _at_most_bytes(case: _Case) -> int:
     columns = [case.batch.column(name) for name in _OWN]
     if case.decoded.text is not None:
         columns.append(case.decoded.text)
-    texts = sum(int(np.subtract(*lying(c)[0][[-1, 0]])) for c in columns if c.null_count < len(c))
+    texts = sum(extent(c) for c in columns if c.null_count < len(c))
     return len(case.device) * ROW_BYTES + len(case.decoded.row) * (READING_BYTES + _MAX_NAME_BYTES) + texts
 
 
@@ -346,7 +345,7 @@ def _own_bytes(batch: Any) -> Int64:
     for name in _OWN:
         column = batch.column(name)
         if column.null_count < len(column):
-            total += np.diff(lying(column)[0])
+            total += sizes(column)
     return total
 
 
@@ -356,9 +355,9 @@ def _reading_bytes(case: _Case, keep: Bool) -> Int64:
     row = decoded.row[keep]
     each = np.full(rows, READING_BYTES, np.int64)
     if case.replayed is not None:
-        each += np.diff(lying(case.batch.column("replay_of"))[0])
+        each += sizes(case.batch.column("replay_of"))
     total: Int64 = np.bincount(row, minlength=rows).astype(np.int64) * each
     if decoded.text is not None:
-        sizes = np.diff(lying(decoded.text)[0])[keep]
-        total += np.bincount(row, weights=sizes, minlength=rows).astype(np.int64)
+        lengths = sizes(decoded.text)[keep]
+        total += np.bincount(row, weights=lengths, minlength=rows).astype(np.int64)
     return total

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from streams.access.core.arrays import positions
 from streams.access.core.grouped import Grouped
 from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, NO_SEQ, Fresh, Run, take
 from streams.access.decode.columns import Bool, Int32, Int64
@@ -63,7 +64,7 @@ class Sequences:
         fresh[groups.order[repeats[groups.of]]] = Fresh.REPEAT
         runs: dict[int, list[Run]] = {}
         missing = 0
-        for group in np.flatnonzero(~(normal | repeats)).tolist():
+        for group in positions(~(normal | repeats)).tolist():
             number, start = int(groups.device[group]), int(groups.starts[group])
             runs[number] = self.runs_of(number)
             for at in range(start, start + int(groups.sizes[group])):

@@ -18,9 +18,10 @@ from schemas.readings import SCHEMA
 from schemas.topics import READINGS, is_device_id
 from schemas.vocabulary import Kind, Transport
 from streams.access.core import answer, rules
+from streams.access.core.arrays import positions
 from streams.access.core.buckets import Buckets
 from streams.access.core.devices import NONE, DeviceTable
-from streams.access.core.judge import judge
+from streams.access.core.judge import Judged, judge
 from streams.access.core.registry import NO_PARENT, UNREGISTERED, Registry
 from streams.access.core.replays import Replays
 from streams.access.core.rules import NO_ROLE, Rules
@@ -106,20 +107,28 @@ class State:
             column = batch.column("replay_of")
             counts = answer.counts(judged, len(column) - column.null_count)
             found = answer.build(batch, judged, raw_rows)
+        except MemoryError:
+            raise  # says nothing about the message
         except Exception as error:
-            return self._halved(batch, raw_rows, error)
+            failure = error
+        else:
+            self._remember(batch, judged)
+            return counts, found
+        return self._halved(batch, raw_rows, failure)
+
+    def _remember(self, batch: Any, judged: Judged) -> None:
         self.sequences.commit(judged.sequences)
         self.buckets.commit(judged.buckets)
         self.replays.commit(judged.replayed)
         self.seen.rules.update(reason.partition(":")[0] for reason in judged.reason.values())
         self.seen.received_ms = int(milliseconds(batch.column("received_at"))[-1])
         self.seen.fallback |= judged.decoded.fallback
-        return counts, found
 
     def _halved(self, batch: Any, raw_rows: Int32 | None, error: Exception) -> tuple[Counts, pa.RecordBatch]:
         rows = np.arange(len(batch), dtype=np.int32) if raw_rows is None else raw_rows
         if len(batch) == 1:
-            log.error("a message could not be judged", exc_info=error)
+            first = not self.seen.rules["internal"]
+            log.error("a message could not be judged: %r", error, exc_info=error if first else None)
             replayed = 1 - batch.column("replay_of").null_count
             reason = f"internal: {type(error).__name__}"
             self.seen.rules["internal"] += 1
@@ -292,7 +301,7 @@ def _messages(batch: Any) -> tuple[Any, Int32 | None]:
     own = own[batch.column("transport").offset :][: len(batch)] != Transport.PLATFORM if len(batch) else own[:0] != 0
     if own.all():
         return batch, None
-    return batch.filter(pa.array(own)), np.flatnonzero(own).astype(np.int32)
+    return batch.filter(pa.array(own)), positions(own).astype(np.int32)
 
 
 def _sum(one: Counts, other: Counts) -> Counts:

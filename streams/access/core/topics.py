@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from schemas.errors import ContractError
 from schemas.topics import Uplink, is_name, parse_uplink
+from streams.access.core.arrays import positions, sizes
 from streams.access.decode.columns import Bool, Int32
 from streams.access.decode.spans import lying
 
@@ -39,9 +40,9 @@ def parse(devices: Any, topics: Any) -> Topics:
     if own.equals(topics):
         _channels(found, slice(None), channels)
     else:
-        rows = np.flatnonzero(pc.equal(own, topics).to_numpy(zero_copy_only=False))
+        rows = positions(pc.equal(own, topics).to_numpy(zero_copy_only=False))
         _channels(found, rows, channels.take(pa.array(rows)))
-    rest = np.flatnonzero(found.channel == NO_CHANNEL)
+    rest = positions(found.channel == NO_CHANNEL)
     if len(rest):
         _by_grammar(found, devices, topics, rest)
     return found
@@ -51,7 +52,7 @@ def _after_prefix(devices: Any, topics: Any) -> Any:
     """Of each topic what stands after as many bytes as d/{device}/telemetry/ has; empty where it is shorter."""
     offsets, body = lying(topics)
     ends = offsets[1:]
-    starts = np.minimum(offsets[:-1] + np.diff(lying(devices)[0]) + _PREFIX_BYTES, ends)
+    starts = np.minimum(offsets[:-1] + sizes(devices) + _PREFIX_BYTES, ends)
     if not len(starts):
         return pa.array([], pa.string())
     spans = np.empty(2 * len(starts), np.int32)
