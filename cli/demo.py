@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -115,29 +115,20 @@ def _show(
     """Run the plan and print what became of it; the ledger and what is wrong."""
     before = ledger_totals(db.client)
     since = datetime.now(UTC)
-    ran = uvloop.run(_run(db, data, plan, victim, since))
-    if ran.first_stored is not None:
-        click.echo(f"from the start of the demo to the first stored message: {ran.first_stored - begun:.1f} s")
-    totals = _quiet(db, before["messages"]["received"] + plan.wish.messages)
-    for text in report.sections(db, since, plan, ran.fleet, ran.kill):
+    with _First(db, since) as first:
+        fleet, kill = uvloop.run(_run(data, plan, victim))
+        totals = _quiet(db, before["messages"]["received"] + plan.wish.messages)
+    if first.at is not None:
+        click.echo(f"from the start of the demo to the first stored message: {first.at - begun:.1f} s")
+    for text in report.sections(db, since, plan, fleet, kill):
         click.echo(text)
     found = report.grown(before, totals)
-    click.echo(report.fates(ran.fleet.expected, found))
-    return totals, report.mistakes(ran.fleet, found, totals)
+    click.echo(report.fates(fleet.expected, found))
+    return totals, report.mistakes(fleet, found, totals)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What happened while the fleet sent. `first_stored`: monotonic seconds."""
-
-    fleet: simulate.Report
-    kill: report.Kill | None
-    first_stored: float | None
-
-
-async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str, since: datetime) -> Run:
+async def _run(data: Path, plan: Plan, victim: str) -> tuple[simulate.Report, report.Kill | None]:
     door, tokens = await asyncio.to_thread(enrolled, plan, data)
-    first = asyncio.create_task(asyncio.to_thread(_first_stored, db, since))
     with progress_bar() as bar:
         sending = bar.add_task("send", total=plan.wish.messages)
         started = asyncio.Event()
@@ -149,21 +140,33 @@ async def _run(db: ClickHouse, data: Path, plan: Plan, victim: str, since: datet
         killing = asyncio.create_task(_kill(data, victim, started, plan.wish.seconds / 2))
         try:
             fleet = await simulate.simulate(plan, door, tokens, simulate.Progress(sent=sent))
-            kill = await killing
+            return fleet, await killing
         finally:
             killing.cancel()
-    return Run(fleet, kill, await first)
 
 
-def _first_stored(db: ClickHouse, since: datetime) -> float | None:
-    """When there was a reading received after `since`, or None when there is none for too long. Blocking."""
-    deadline = time.monotonic() + QUIET_S
-    while time.monotonic() < deadline:
-        with suppress(RetryableError):  # ClickHouse may be the one that was killed
-            if db.rows(_FIRST, {"since": since}):
-                return time.monotonic()
-        time.sleep(0.1)
-    return None
+class _First:
+    """Watches, while it is open, for the first reading received after `since`; `at`: when it was seen (monotonic)."""
+
+    def __init__(self, db: ClickHouse, since: datetime) -> None:
+        self.at: float | None = None
+        self._db, self._since = db, since
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_First":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while self.at is None and not self._over.wait(0.1):
+            with suppress(RetryableError):  # ClickHouse may be the one that was killed
+                if self._db.rows(_FIRST, {"since": self._since}):
+                    self.at = time.monotonic()
 
 
 async def _kill(data: Path, victim: str, started: asyncio.Event, after_s: float) -> report.Kill | None:
