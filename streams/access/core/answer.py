@@ -104,12 +104,12 @@ def build(batch: Any, judged: Judged, raw_rows: Int32 | None) -> pa.RecordBatch:
         "channel": _channels(judged, rows),
         "metric": _metrics(own(decoded.metric), judged, rows),
         "time": _column(_TIME, rows.spread(own(decoded.time_ms), 0 if rows.filed is None else received[rows.filed])),
-        "value": _column(pa.float64(), value, ~np.isnan(value)),
+        "value": _column(pa.float64(), value, None if text is None and rows.filed is None else ~np.isnan(value)),
         "text": pa.nulls(len(rows.row), pa.string()) if text is None else text,
         "quality": _column(pa.uint8(), rows.spread(own(judged.quality), 0)),
         "received_at": _column(_TIME, received),
-        "boot": _optional(decoded.boot[rows.row]),
-        "seq": _optional(decoded.seq[rows.row]),
+        "boot": _optional(decoded.boot, rows.row),
+        "seq": _optional(decoded.seq, rows.row),
         "raw_row": _column(pa.int32(), rows.row if raw_rows is None else raw_rows[rows.row]),
         "reading_index": _column(pa.int32(), rows.spread(own(decoded.index), 0)),
         "replay_of": _replays(batch.column("replay_of"), rows),
@@ -123,8 +123,10 @@ def _column(kind: Any, values: Any, valid: Bool | None = None) -> Any:
     return pa.Array.from_buffers(kind, len(values), [bits, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def _optional(values: Int64) -> Any:
-    return _column(pa.int64(), values, values >= 0)
+def _optional(of_rows: Int64, row: Int32) -> Any:
+    """A column of which -1 is null, from what each row of the batch has."""
+    values = of_rows[row]
+    return _column(pa.int64(), values, None if of_rows.min() >= 0 else values >= 0)
 
 
 def _dictionary(codes: npt.NDArray[Any], words: Any, valid: Bool | None = None) -> Any:

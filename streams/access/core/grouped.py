@@ -1,5 +1,6 @@
 """Rows of a batch brought together by device, in their order."""
 
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +14,6 @@ _ROW_BITS: Final = 32
 class Grouped:
     """`order` sorts the rows by device, stable. Groups lie at `starts[g]:starts[g] + sizes[g]` of that order."""
 
-    __slots__ = ("device", "of", "order", "rank", "sizes", "starts")
-
     def __init__(self, device: Int32) -> None:
         # one sort of (device, row) is twice as fast as a stable argsort
         keys = (device.astype(np.int64) << _ROW_BITS) | np.arange(len(device))
@@ -24,14 +23,23 @@ class Grouped:
         begins = np.empty(len(found), bool)
         begins[:1] = True
         np.not_equal(found[1:], found[:-1], out=begins[1:])
+        self._begins: Bool = begins
         self.starts: Int64 = positions(begins)
-        self.sizes: Int64 = np.diff(self.starts, append=len(found))
+        self.sizes: Int64 = np.append(self.starts[1:], len(found)) - self.starts
         self.device: Int32 = found[self.starts]
         """Device of each group."""
-        self.of: Int64 = np.cumsum(begins) - 1
+
+    @cached_property
+    def of(self) -> Int64:
         """Group of each sorted row."""
-        self.rank: Int64 = np.arange(len(found)) - self.starts[self.of]
+        found: Int64 = np.cumsum(self._begins) - 1
+        return found
+
+    @cached_property
+    def rank(self) -> Int64:
         """Place of each sorted row in its group."""
+        found: Int64 = np.arange(len(self.order)) - self.starts[self.of]
+        return found
 
     def all_of(self, flags: Bool) -> Bool:
         """Of each group whether all its sorted rows have the flag."""

@@ -60,6 +60,9 @@ class Sequences:
             return Plan(fresh, 0, groups.device, boot, seq, {})
         boot, seq = boot[groups.order], seq[groups.order]
         normal = groups.all_of(self._follows(groups, boot, seq))
+        if normal.all():
+            last = groups.last()
+            return Plan(fresh, 0, groups.device, boot[last], seq[last], {})
         repeats = groups.all_of(self._seen(groups, boot, seq))
         fresh[groups.order[repeats[groups.of]]] = Fresh.REPEAT
         runs: dict[int, list[Run]] = {}
