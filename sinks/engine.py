@@ -24,6 +24,7 @@ from sinks import metrics
 from sinks.adapters import kafka
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Flow, Range
+from sinks.core.ranges import Rule
 from sinks.core.records import read_raw, read_readings
 from sinks.core.start import Found, Start, decide
 from sinks.settings import SinkSettings
@@ -215,13 +216,16 @@ class Engine:
             ledger = self.tables.facts_end(number)
             furthest = self.tables.furthest(raw_epoch, number, ledger.highest if ledger else START)
         found = Found(epoch, low, high, commit, ledger, furthest)
-        return decide(f"{topic}[{number}]", found, self.settings.rule)
+        return decide(f"{topic}[{number}]", found, self._rule(topic))
+
+    def _rule(self, topic: str) -> Rule:
+        return self.settings.raw_rule if topic == topics.RAW else self.settings.rule
 
     def _flow(self, key: Key, start: Start) -> Flow:
         topic, number = key
         where, epoch = f"{topic}[{number}]", self.facts[topic].epoch
         read = partial(read_raw, epoch, where) if topic == topics.RAW else partial(read_readings, where)
-        return Flow(topic, epoch, number, start, self.settings.rule, read)
+        return Flow(topic, epoch, number, start, self._rule(topic), read)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask until it is answered: ClickHouse or Kafka may be away, and nothing can be decided without them."""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from runtime.stage.provenance import Decision, Highest, after, judge
 from schemas.vocabulary import Kind
@@ -33,8 +34,17 @@ class Range:
         return f"{self.topic}[{self.partition}]"
 
 
+BEHIND: Final = 3
+"""So many ranges waiting to be written mean that small ones cost more than there is time for."""
+SLOWER: Final = 20
+
+
 class Flow:
-    """The state of a partition since it was assigned. `rule` is for all ranges but the first."""
+    """The state of a partition since it was assigned.
+
+    The first range has the rule of the commit; each later one `rule`, or while ranges pile up one with longer steps.
+    The rule of a range is in Kafka's commit before the range is written, so a successor cuts it the same.
+    """
 
     def __init__(self, topic: str, epoch: int, partition: int, start: Start, rule: Rule, read: Reader) -> None:
         self.topic, self.epoch, self.partition = topic, epoch, partition
@@ -49,7 +59,7 @@ class Flow:
         self.closed: deque[Range] = deque()
         self.to_commit: tuple[int, str] | None = None
         """Offset and metadata that Kafka must hold before the next range may be written."""
-        self._read, self._next_rule = read, rule
+        self._read, self._normal = read, rule
         self._rule, self._highest = start.rule, start.highest
         self._check_until, self._first_range = start.check_until, True
         self._open(start.offset)
@@ -92,7 +102,8 @@ class Flow:
                 check,
             )
         )
-        self._first_range, self._rule = False, self._next_rule
+        self._first_range = False
+        self._rule = self._normal.slower(SLOWER) if len(self.closed) >= BEHIND else self._normal
         self._open(self.position)
 
     def next(self) -> Range | None:
@@ -102,7 +113,8 @@ class Flow:
     def stored(self, done: Range) -> None:
         """All tables hold the oldest range: it is to be committed."""
         assert self.closed[0] is done
-        self.to_commit = (done.end, Mark(self.epoch, done.after, self._next_rule).encode())
+        following = self.closed[1].rule if len(self.closed) > 1 else self._rule
+        self.to_commit = (done.end, Mark(self.epoch, done.after, following).encode())
 
     def committed(self) -> Range | None:
         """Kafka holds `to_commit`. Returns the range that is done with; None if it was the start that was committed."""

@@ -13,23 +13,29 @@ from schemas.vocabulary import Kind
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A range ends after the record with which it has `rows` rows or `bytes` bytes, or spans `step_ms` of Kafka's
-    append time, or at a tick; while it holds nothing but ticks, when it spans `idle_ms`."""
+    append time; at a tick already when it spans `tick_ms`; while it holds nothing but ticks, when it spans `idle_ms`.
+    """
 
     rows: int
     bytes: int
     step_ms: int
     idle_ms: int
+    tick_ms: int = 0
 
     def encode(self) -> str:
-        return f"{self.rows}/{self.bytes}/{self.step_ms}/{self.idle_ms}"
+        return f"{self.rows}/{self.bytes}/{self.step_ms}/{self.idle_ms}/{self.tick_ms}"
+
+    def slower(self, times: int) -> "Rule":
+        """The same with longer steps: fewer, larger inserts."""
+        return replace(self, step_ms=self.step_ms * times, tick_ms=self.step_ms * times // 2)
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
         try:
-            rows, size, step_ms, idle_ms = map(int, text.split("/"))
+            rows, size, step_ms, idle_ms, tick_ms = map(int, text.split("/"))
         except ValueError:
-            raise ContractError(f"range rule {text!r}: expected rows/bytes/step_ms/idle_ms") from None
-        return cls(rows, size, step_ms, idle_ms)
+            raise ContractError(f"range rule {text!r}: expected rows/bytes/step_ms/idle_ms/tick_ms") from None
+        return cls(rows, size, step_ms, idle_ms, tick_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +69,4 @@ def ends(rule: Rule, extent: Extent, kind: Kind) -> bool:
         return True
     if not extent.busy:
         return span_ms >= rule.idle_ms
-    return kind is Kind.TICK or span_ms >= rule.step_ms
+    return span_ms >= (rule.tick_ms if kind is Kind.TICK else rule.step_ms)

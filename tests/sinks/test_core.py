@@ -25,7 +25,7 @@ from sinks.errors import translate
 from sinks.metrics import DelayHistogram
 from tests.support.records import Chain, Headers
 
-RULE = Rule(rows=20, bytes=10_000, step_ms=500, idle_ms=5_000)
+RULE = Rule(rows=20, bytes=10_000, step_ms=500, idle_ms=5_000, tick_ms=0)
 OTHER = Rule(rows=7, bytes=3_000, step_ms=100, idle_ms=2_000)
 FRESH = Start(0, START, RULE, START, committed=False)
 
@@ -91,7 +91,8 @@ def test_a_restart_at_any_commit_cuts_the_same_ranges(
     whole = drain(steady)
     at = data.draw(st.integers(0, len(whole)))
     before, highest = (whole[at - 1].end, whole[at - 1].after) if at else (0, START)
-    mark = Mark.parse(Mark(0, highest, RULE).encode())
+    rule = whole[at].rule if at < len(whole) else RULE
+    mark = Mark.parse(Mark(0, highest, rule).encode())
     again = flow(Start(before, mark.highest, mark.rule, START, committed=True), rule=OTHER)
     for record in records[before:]:
         again.take(record)
@@ -103,7 +104,7 @@ def test_nothing_is_written_before_the_start_is_committed() -> None:
     for record in log_of([(Kind.DATA, 50, 1, 0, False)]):
         found.take(record)
     assert found.next() is None
-    assert found.to_commit == (0, "1 0 -1 -1 20/10000/500/5000")
+    assert found.to_commit == (0, "1 0 -1 -1 20/10000/500/5000/0")
     assert found.committed() is None
     part = found.next()
     assert part is not None
@@ -148,6 +149,41 @@ def test_a_record_that_does_not_fit_is_refused_by_name(change: dict[str, bytes],
         found.take(Arrival(0, 0, broken, b""))
     assert text in str(caught.value)
     assert "offset 0" in str(caught.value)
+
+
+def test_ranges_that_pile_up_grow_and_the_commit_says_so() -> None:
+    """So that a sink that fell behind catches up, and its successor still cuts the same ranges."""
+    records = log_of([(Kind.DATA, 1, 1, 200, False), (Kind.TICK, 0, 0, 300, False)] * 100)
+    piled = flow(FRESH)
+    for record in records:
+        piled.take(record)
+    whole = drain(piled)
+    sizes = [len(p.entries) for p in whole]
+    assert sizes[:3] == [2, 2, 2]
+    assert min(sizes[3:10]) > 10
+    at = 2
+    mark = Mark.parse(Mark(0, whole[at].after, whole[at + 1].rule).encode())
+    again = flow(Start(whole[at].end, mark.highest, mark.rule, START, committed=True))
+    for record in records[whole[at].end :]:
+        again.take(record)
+    assert shape(drain(again)[0]) == shape(whole[at + 1])
+
+
+def test_the_commit_of_a_range_names_the_rule_of_the_next() -> None:
+    found = flow(FRESH)
+    for record in log_of([(Kind.TICK, 0, 0, 5000, False)] * 40):
+        found.take(record)
+    found.committed()
+    rules = []
+    while (part := found.next()) is not None:
+        rules.append(part.rule)
+        found.stored(part)
+        assert found.to_commit is not None
+        committed = Mark.parse(found.to_commit[1]).rule
+        found.committed()
+        following = found.next()
+        assert following is None or following.rule == committed
+    assert len(set(rules)) == 2
 
 
 # ---- where to start

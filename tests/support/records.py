@@ -51,6 +51,8 @@ class Chain:
         self.offset, self.prev = offset, offset - 1
         self.time_ms = int(time.time() * 1000)
         self.expected = Expected()
+        self.busy_until = -1
+        """Offset of the last record that was no tick."""
         self.random = random.Random(seed * 1000 + partition)
 
     def data(self, messages: int = 20, months: int = 1, platform: int = 0) -> tuple[Headers, bytes]:
@@ -100,6 +102,8 @@ class Chain:
         self.prev = self.offset
         self.offset += 1
         self.expected.records += 1
+        if kind is not Kind.TICK:
+            self.busy_until = self.prev
         return given, value
 
     def _raw_row(self, row: int, now: int) -> Row:
