@@ -33,7 +33,7 @@ from sinks.settings import ClickHouseSettings
 DAY_S: Final = 86_400
 QUIET_S: Final = 120.0
 """So long the ledger may stand still while messages are in flight."""
-_LOOK_S: Final = 0.25
+_LOOK_S: Final = 1.0
 NOBODY: Final = "none"
 _FIRST: Final = "SELECT 1 FROM readings WHERE received_at >= {since:DateTime64(3)} LIMIT 1"
 

@@ -6,6 +6,7 @@ kill -9. (The signal follows the death of the parent's *thread*: start programs 
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -17,6 +18,20 @@ from runtime.errors import MillraceError
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+_MOST_FILES = 1 << 20
+"""Enough for anything here; some programs walk all that they might have open."""
+
+
+def allow_files(count: int = _MOST_FILES) -> None:
+    """Raise this process's limit of open files, which programs started later inherit, to `count` or the most allowed:
+    a connection is a file, and the usual limit of 1,024 is a small fleet."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard)
+        )
 
 
 class ProgramError(MillraceError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from local.programs import Process, Program, ProgramError
+from local.programs import Process, Program, ProgramError, allow_files
 from local.states import ALIVE, Service, State
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Supervisor:
     # ---- what a caller does
     def run(self) -> bool:
         """Supervise until a signal, or until the start cannot go on; then drain. Returns whether it was asked to."""
+        allow_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self.request_stop())
         self._changed(list(self.services.values()))

@@ -14,6 +14,7 @@ from local.fleet.http import Sender
 from local.fleet.mqtt import Device, Endpoint
 from local.fleet.packets import Publication
 from local.fleet.totals import Totals
+from local.programs import allow_files
 from runtime.errors import MillraceError, RetryableError
 
 CONNECTING: Final = 64
@@ -60,7 +61,7 @@ class Connections:
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Connections":
-        allow_files(len(self._mqtt) + _SPARE_FILES)
+        allow_connections(len(self._mqtt) + _SPARE_FILES)
         for device in self._mqtt.values():
             device.start()
         self._ticker = asyncio.create_task(self._tick())
@@ -121,10 +122,9 @@ class Connections:
                 device.tick(now)
 
 
-def allow_files(count: int) -> None:
-    """Raise this process's limit of open files. Raises FleetError when the machine does not allow it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def allow_connections(count: int) -> None:
+    """Raise this process's limit of open files. Raises FleetError when the machine does not allow so many."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and count > hard:
         raise FleetError(f"{count} connections need as many open files; this machine allows {hard} (ulimit -Hn)")
-    if soft != resource.RLIM_INFINITY and count > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    allow_files(count)

@@ -22,14 +22,14 @@ def demo(data: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def test_a_demo_ends_with_a_ledger_that_reconciles_and_leaves_nothing_running(tmp_path: Path) -> None:
-    process = demo(tmp_path, "--devices", "60", "--rate", "300", "--seconds", "4", "--kill", "sink")
+    process = demo(tmp_path, "--devices", "60", "--rate", "300", "--seconds", "4", "--kill", "bridge")
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, out + err
     ledger = json.loads(out.splitlines()[-1])
     assert ledger["messages"]["received"] >= 1200
     assert ledger["messages"]["difference"] == ledger["readings"]["difference"] == 0
     assert ledger["messages"]["in_flight"] == ledger["readings"]["in_flight"] == 0
-    for part in ("to the first stored message", "sink was killed with -9", "p99", "denied", "dead letters", "planned"):
+    for part in ("to the first stored message", "bridge was killed with -9", "p99", "denied", "dead letters", "planned"):
         assert part in out
     assert not status.is_running(tmp_path)
 

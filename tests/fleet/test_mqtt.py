@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from local.fleet import enrol
-from local.fleet.connections import Connections, Door, FleetError, allow_files
+from local.fleet.connections import Connections, Door, FleetError, allow_connections
 from local.fleet.packets import Publication, text, user_property
 from tests.servers import MosquittoServer
 
@@ -218,4 +218,4 @@ def test_certificates_are_made_once(mosquitto: MosquittoServer, tmp_path: Path) 
 
 def test_more_connections_than_the_machine_allows_are_refused_with_the_limit() -> None:
     with pytest.raises(FleetError, match="ulimit"):
-        allow_files(1 << 40)
+        allow_connections(1 << 40)
