@@ -13,6 +13,7 @@ from streams.access.core.arrays import positions, sizes
 from streams.access.decode.columns import Bool, Int32
 from streams.access.decode.spans import lying
 
+_D, _TELEMETRY, _SLASH = pa.scalar("d"), pa.scalar("telemetry"), pa.scalar("/")
 _PREFIX_BYTES: Final = len("d//telemetry/")
 NO_CHANNEL: Final = -1
 
@@ -36,7 +37,7 @@ def parse(devices: Any, topics: Any) -> Topics:
     """`devices`, `topics`: StringArrays without nulls, a row a message."""
     found = Topics(np.full(len(topics), NO_CHANNEL, np.int32), [])
     channels = _after_prefix(devices, topics)
-    own = pc.binary_join_element_wise("d", devices, "telemetry", channels, "/")
+    own = pc.call_function("binary_join_element_wise", [_D, devices, _TELEMETRY, channels, _SLASH])
     if own.equals(topics):
         _channels(found, slice(None), channels)
     else:
