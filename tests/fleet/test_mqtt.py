@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import orjson
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from local.fleet import enrol
@@ -32,9 +35,14 @@ class Listener:
         self._client.username_pw_set(server.bridge_user, server.bridge_password)
         self._client.on_message = lambda _c, _u, message: self.heard.put((message.topic, message.payload))
         self._client.on_connect = lambda client, *_: client.subscribe("d/#", options=SubscribeOptions(qos=1))
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.reconnect_delay_set(1, 1)
-        self._client.connect(server.bridge_url.removeprefix("unix://"), clean_start=False)
+        stays = Properties(PacketTypes.CONNECT)
+        stays.SessionExpiryInterval = 0xFFFFFFFF
+        self._client.connect(server.bridge_url.removeprefix("unix://"), clean_start=False, properties=stays)
         self._client.loop_start()
+        assert subscribed.wait(DEADLINE_S)
 
     def publish(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1)
