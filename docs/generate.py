@@ -1,0 +1,75 @@
+"""Writes docs/settings.md and docs/metrics.md from the code: `make docs`. A test says when they are out of date."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import REGISTRY
+
+from runtime.settings import describe
+
+HERE = Path(__file__).parent
+SETTINGS = {
+    "bridge": ("bridge.mqtt.settings", "MqttSettings"),
+    "bridge-http": ("bridge.http.settings", "HttpSettings"),
+    "relay": ("bridge.relay.settings", "RelaySettings"),
+    "access": ("streams.access.settings", "Settings"),
+    "sink": ("sinks.settings", "SinkSettings"),
+}
+METRICS = (
+    "bridge.metrics",
+    "bridge.mqtt.metrics",
+    "bridge.http.metrics",
+    "bridge.relay.metrics",
+    "streams.access.metrics",
+    "runtime.stage.metrics",
+    "sinks.metrics",
+)
+_SUFFIX = {"counter": "_total"}
+
+
+def _class(service: str) -> Any:
+    module, name = SETTINGS[service]
+    return getattr(importlib.import_module(module), name)
+
+
+def settings_page() -> str:
+    """Every setting of every service."""
+    lines = [
+        "# Settings",
+        "",
+        "From the environment, or from the TOML file that `MILLRACE_SETTINGS_FILE` names (without the",
+    ]
+    lines += [
+        "prefix, in lower case). A service refuses to start with every bad value listed. Made by `make docs`.",
+        "",
+    ]
+    for service in SETTINGS:
+        lines += [f"## {service}", "", "| name | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{name}` | `{default}` | {meaning} |" for name, default, meaning in describe(_class(service))]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def metrics_page() -> str:
+    """Every metric of Millrace's own; the client library's process metrics are there beside them."""
+    for module in METRICS:
+        importlib.import_module(module)
+    lines = [
+        "# Metrics",
+        "",
+        "`/metrics` of each service, in Prometheus' form; `/health/live` and `/health/ready` beside it.",
+    ]
+    lines += ["Made by `make docs`.", "", "| name | kind | meaning |", "|---|---|---|"]
+    found = {metric.name: metric for metric in REGISTRY.collect() if metric.name.startswith("millrace_")}
+    for name in sorted(found):
+        metric = found[name]
+        lines.append(f"| `{name}{_SUFFIX.get(metric.type, '')}` | {metric.type} | {metric.documentation} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (HERE / file).write_text(page())
