@@ -17,6 +17,7 @@ from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts
 from sinks.adapters.clickhouse import ClickHouse
+from sinks.core.plan import NAMES
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from tests.servers import ClickHouseServer, KafkaServer
@@ -133,9 +134,8 @@ class Stand:
 
     def check(self) -> None:
         """Wait until everything is stored, then compare every table with what was sent, row for row."""
-        self.producer.flush()
         goal = {c.partition: c.busy_until for c in self.chains}
-        eventually(self.stored, f"all is stored: at least {goal} in both", tell=self._stuck)
+        eventually(self._stored_with_ticks, f"all is stored: at least {goal} in both", tell=self._stuck)
         expected, db = self.expected(), self.db()
         name = "raw_epoch, raw_partition, raw_offset, raw_row"
         found = db.rows(f"SELECT {name}, reading_index, device, metric, value FROM readings")
@@ -152,6 +152,12 @@ class Stand:
             gaps = f"SELECT max(raw_offset) + 1 - count() AS gaps FROM ledger_{side} GROUP BY raw_partition"
             assert db.rows(f"SELECT sum(gaps) FROM ({gaps})") == [(0,)], side
         db.close()
+
+    def _stored_with_ticks(self) -> bool:
+        for chain in self.chains:
+            chain.tick()
+        self.producer.flush()
+        return self.stored()
 
     def _stuck(self) -> str:
         """Where it stands, and where the threads of the sinks are."""
@@ -191,18 +197,29 @@ def make_stand(servers: tuple[KafkaServer, ClickHouseServer], tmp_path: Path) ->
         stand.close()
 
 
-@pytest.fixture
-def database(clickhouse: ClickHouseServer) -> MigrationSettings:
-    """A migrated database in the session's ClickHouse."""
+@pytest.fixture(scope="module")
+def migrated(clickhouse: ClickHouseServer) -> Iterator[MigrationSettings]:
     url = clickhouse.url.rsplit("/", 1)[0] + f"/d{next(_NUMBER)}_{os.getpid()}"
     settings = MigrationSettings(url, clickhouse.password_file)
     migrate(settings)
-    return settings
+    yield settings
+    db = ClickHouse(settings)
+    db.command(f"DROP DATABASE `{db.database}`")
+    db.close()
+
+
+@pytest.fixture
+def database(migrated: MigrationSettings) -> MigrationSettings:
+    """A migrated database in the session's ClickHouse, with empty tables that remember no token."""
+    db = ClickHouse(migrated)
+    for table in NAMES:
+        db.command(f"TRUNCATE TABLE {table}")
+    db.close()
+    return migrated
 
 
 @pytest.fixture
 def db(database: MigrationSettings) -> Iterator[ClickHouse]:
     found = ClickHouse(database)
     yield found
-    found.command(f"DROP DATABASE `{found.database}`")
     found.close()

@@ -88,11 +88,17 @@ def test_a_restart_at_any_commit_cuts_the_same_ranges(
     records, steady = log_of(made), flow(FRESH)
     for record in records:
         steady.take(record)
-    whole = drain(steady)
+    assert steady.to_commit is not None
+    commits = [steady.to_commit]
+    steady.committed()
+    whole = []
+    while (part := steady.next()) is not None:
+        steady.stored(part)
+        commits.append(steady.to_commit)
+        steady.committed()
+        whole.append(part)
     at = data.draw(st.integers(0, len(whole)))
-    before, highest = (whole[at - 1].end, whole[at - 1].after) if at else (0, START)
-    rule = whole[at].rule if at < len(whole) else RULE
-    mark = Mark.parse(Mark(0, highest, rule).encode())
+    before, mark = commits[at][0], Mark.parse(commits[at][1])
     again = flow(Start(before, mark.highest, mark.rule, START, committed=True), rule=OTHER)
     for record in records[before:]:
         again.take(record)

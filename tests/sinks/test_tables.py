@@ -60,11 +60,11 @@ def test_every_column_has_a_comment(db: ClickHouse) -> None:
 def test_a_claim_left_behind_by_a_killed_process_is_passed_over(
     db: ClickHouse, database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "0001_extra.sql").write_text("CREATE TABLE IF NOT EXISTS extra (a Int8) ENGINE = ${engine} ORDER BY a")
+    (tmp_path / "9001_extra.sql").write_text("CREATE TABLE IF NOT EXISTS extra (a Int8) ENGINE = ${engine} ORDER BY a")
     monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
     monkeypatch.setattr(migrations, "CLAIM_S", 0.3)
     migrations._note(db, migrations.migrations()[0], "claimed", "dead/1")
-    assert migrate(database) == ["0001_extra.sql"]
+    assert migrate(database) == ["9001_extra.sql"]
     assert db.rows("SELECT count() FROM extra") == [(0,)]
 
 
@@ -86,6 +86,7 @@ def test_retention_follows_the_setting(db: ClickHouse, database: MigrationSettin
     migrate(shorter)
     found = db.rows("SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'readings'")
     assert "toDateTime(received_at) + toIntervalDay(30)" in found[0][0]
+    migrate(database)
 
 
 def test_clickhouse_away_is_retryable_and_bad_statements_are_not(db: ClickHouse) -> None:
