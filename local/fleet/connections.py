@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from local.fleet.http import Sender
-from local.fleet.mqtt import Device, Endpoint
+from local.fleet.mqtt import Device, Endpoint, Shared
 from local.fleet.packets import Publication
 from local.fleet.totals import Totals
 from local.programs import allow_files
@@ -51,11 +51,9 @@ class Connections:
 
     def __init__(self, door: Door, ids: Sequence[str], tokens: Mapping[str, str], acknowledged: frozenset[str]) -> None:
         self.totals = Totals()
-        gate = asyncio.Semaphore(CONNECTING)
+        shared = Shared(self.totals, asyncio.Semaphore(CONNECTING))
         self._mqtt = {
-            name: Device(name, door.endpoint(name), self.totals, gate, name in acknowledged)
-            for name in ids
-            if name not in tokens
+            name: Device(name, door.endpoint(name), shared, name in acknowledged) for name in ids if name not in tokens
         }
         self._http = Sender(door.http_url, tokens, self.totals, door.http_tls)
         self._ticker: asyncio.Task[None] | None = None

@@ -12,7 +12,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import orjson
@@ -31,6 +31,7 @@ RESEND_S: Final = 10.0
 """After so long without its end-to-end acknowledgement a message is sent again."""
 MAX_WINDOW: Final = 1000
 """Messages of a device that the broker has not acknowledged; what is more waits in the device."""
+GATHER_S: Final = 0.1
 _GOODBYE_S: Final = 2.0
 _MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.1, 3.0
 _SUBSCRIBE_ID: Final = packets.MAX_PACKET_ID
@@ -52,13 +53,48 @@ class Endpoint:
     tls: ssl.SSLContext | None = None
 
 
-class Device(asyncio.Protocol):
-    """One device. `start` it, `send`, wait until `idle`, `close`. `tick` must be called about once a second."""
+class Hush:
+    """Lets acknowledgements gather: the broker writes each by itself, and a read costs as much as ten messages.
 
-    def __init__(self, id: str, endpoint: Endpoint, totals: Totals, gate: asyncio.Semaphore, listens: bool) -> None:
+    A device that has sent a burst does not read until GATHER_S later; one timer serves all.
+    """
+
+    def __init__(self) -> None:
+        self._quiet: list[asyncio.Transport] = []
+
+    def hold(self, transport: asyncio.Transport) -> None:
+        transport.pause_reading()
+        if not self._quiet:
+            asyncio.get_running_loop().call_later(GATHER_S, self._release)
+        self._quiet.append(transport)
+
+    def _release(self) -> None:
+        quiet, self._quiet = self._quiet, []
+        for transport in quiet:
+            if not transport.is_closing() and not transport.is_reading():
+                transport.resume_reading()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all devices of a fleet have in common. `gate` bounds the connections that are being opened at once."""
+
+    totals: Totals
+    gate: asyncio.Semaphore
+    hush: Hush = field(default_factory=Hush)
+
+
+class Device(asyncio.Protocol):
+    """One device. `start` it, `send`, wait until `idle`, `close`. `tick` must be called about once a second.
+
+    `listens`: it takes end-to-end acknowledgements.
+    """
+
+    def __init__(self, id: str, endpoint: Endpoint, shared: Shared, listens: bool = False) -> None:
         self.id = id
         self.ready = asyncio.Event()
-        self._endpoint, self._totals, self._gate, self._listens = endpoint, totals, gate, listens
+        self._endpoint, self._totals, self._gate, self._listens = endpoint, shared.totals, shared.gate, listens
+        self._hush = shared.hush
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[Publication] = deque()
         self._pending: deque[tuple[bytes, bytes, Name | None]] = deque()
@@ -204,6 +240,8 @@ class Device(asyncio.Protocol):
         self._next_id = next_id
         if out:
             self._write(out)
+            if len(pending) > 1:
+                self._gather()
 
     def _write(self, out: list[bytes]) -> None:
         if self._transport is not None:
@@ -247,6 +285,13 @@ class Device(asyncio.Protocol):
             self._flush()
         if self._restarting:
             self._hang_up_if_done()
+        if self._pending:
+            self._gather()
+
+    def _gather(self) -> None:
+        """More acknowledgements are to come: read them together."""
+        if self._transport is not None and self._transport.is_reading():
+            self._hush.hold(self._transport)
 
     def _packet(self, first: int, body: bytes) -> None:
         kind = first & 0xF0

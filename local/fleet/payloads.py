@@ -56,30 +56,6 @@ def _formats(kind: Kind) -> _Formats:
 _BY_KIND: Final = {kind.name: _formats(kind) for kind in KINDS}
 
 
-def write(member: Member, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> Publication:
-    """A message as the policy wants it."""
-    kind, form = member.kind, member.form
-    payload = _WRITERS[form](kind, children, boot, seq, time_ms, samples)
-    properties = b""
-    if form in HAS_PROPERTIES:
-        properties = identity(boot, seq) + _MORE.get(form, b"")
-    if form is Form.BARE:
-        properties += packets.user_property(b"ts", b"%d" % time_ms)
-    if member.acknowledged:
-        properties += packets.user_property(b"ack", b"1")
-    return Publication(topic(member), properties, payload, (boot, seq) if member.acknowledged else None)
-
-
-def forbid(member: Member, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Publication:
-    """A well-formed message that the role may not send: on another kind's channel, or for somebody else's child."""
-    properties = b"" if member.http else identity(boot, seq)
-    if member.kind is GATEWAY:
-        payload = _BY_KIND[GATEWAY.name].child % (STRANGER.encode(), time_ms, *sample)
-        return Publication(topic(member), properties, payload)
-    payload = _BY_KIND[member.kind.name].flat % (time_ms, boot, seq, *sample)
-    return Publication(topic(member, member.kind.forbidden), properties, payload)
-
-
 BROKEN: Final = (
     b'{"temperature":21.5,',
     b'{"state":"\xff\xfe"}',
@@ -95,23 +71,58 @@ BROKEN: Final = (
 """Payloads that no decoder may take for readings."""
 
 
-def malform(member: Member, boot: int, seq: int, which: int) -> Publication:
-    """A message that cannot be understood. Its (boot, seq) are properties, so that even its repeats are known."""
-    return Publication(topic(member), identity(boot, seq), BROKEN[which % len(BROKEN)])
+class Voice:
+    """Writes the messages of one device; what is the same in all of them is made once."""
+
+    def __init__(self, member: Member, children: Sequence[str] = ()) -> None:
+        self._member, self._children = member, children
+        self._formats = _BY_KIND[member.kind.name]
+        self._writer = _WRITERS[member.form]
+        self._has_properties = member.form in HAS_PROPERTIES
+        self._more = _MORE.get(member.form, b"") + (packets.user_property(b"ack", b"1") if member.acknowledged else b"")
+        self.topic = _topic(member, member.kind.channel)
+        self._forbidden_topic = _topic(member, member.kind.forbidden or member.kind.channel)
+        self.flat = self._formats.flat if member.form is Form.FLAT else None
+        """For callers in a hurry: what `write` fills with (time_ms, boot, seq, *values) when the form is flat."""
+
+    def write(self, boot: int, seq: int, time_ms: int, samples: Samples) -> Publication:
+        """A message as the policy wants it. `samples`: as many as `samples_of` says."""
+        member = self._member
+        payload = self._writer(member.kind, self._children, boot, seq, time_ms, samples)
+        if not self._has_properties:
+            return Publication(self.topic, b"", payload)
+        properties = identity(boot, seq) + self._more
+        if member.form is Form.BARE:
+            properties += packets.user_property(b"ts", b"%d" % time_ms)
+        return Publication(self.topic, properties, payload, (boot, seq) if member.acknowledged else None)
+
+    def forbid(self, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Publication:
+        """A well-formed message that the role may not send: on others' channel, or for somebody else's child."""
+        properties = b"" if self._member.http else identity(boot, seq)
+        if self._member.kind is GATEWAY:
+            payload = self._formats.child % (STRANGER.encode(), time_ms, *sample)
+        else:
+            payload = self._formats.flat % (time_ms, boot, seq, *sample)
+        return Publication(self._forbidden_topic, properties, payload)
+
+    def malform(self, boot: int, seq: int, which: int) -> Publication:
+        """A message that cannot be understood. Its (boot, seq) are properties, so that even its repeats are known."""
+        return Publication(self.topic, identity(boot, seq), BROKEN[which % len(BROKEN)])
 
 
-def topic(member: Member, channel: str = "") -> bytes:
-    """A topic as it stands in a packet; the member's own channel unless said otherwise."""
-    return packets.text(telemetry_topic(member.id, channel or member.kind.channel).encode())
+def _topic(member: Member, channel: str) -> bytes:
+    return packets.text(telemetry_topic(member.id, channel).encode())
 
 
 def identity(boot: int, seq: int) -> bytes:
-    return b"\x26\x00\x04boot" + packets.text(b"%d" % boot) + b"\x26\x00\x03seq" + packets.text(b"%d" % seq)
+    """boot and seq as user properties."""
+    number = b"%d" % seq
+    return b"%b&\0\x03seq\0%c%b" % (_boot(boot), len(number), number)
 
 
-def flat_format(member: Member) -> bytes | None:
-    """For callers in a hurry: what `write` fills with (time_ms, boot, seq, *values) when the form is flat."""
-    return _BY_KIND[member.kind.name].flat if member.form is Form.FLAT else None
+@lru_cache(65_536)
+def _boot(boot: int) -> bytes:
+    return packets.user_property(b"boot", b"%d" % boot)
 
 
 def _flat(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:

@@ -10,6 +10,7 @@ from local.fleet import payloads
 from local.fleet.faults import Label, draw
 from local.fleet.kinds import METRICS
 from local.fleet.packets import Publication
+from local.fleet.payloads import Voice
 from local.fleet.population import CHILDREN, Population, build
 from local.fleet.schedule import TICK_MS, Clock, Cycle, Fate, Mix, Schedule, Turns
 from local.fleet.signals import Int, Signals
@@ -160,15 +161,16 @@ class _Writer:
     """Turns to messages: values for the whole tick at once, bytes one by one."""
 
     def __init__(self, plan: Plan) -> None:
-        self._population = plan.population
         self._signals = Signals(plan.population, plan._faults, plan.wish.start_ms, plan._random(3))
         self._noise = plan._random(4)
         self._samples = np.array([payloads.samples_of(m) for m in plan.population.members])
         self._first_child = plan.population.first_child
         names = [c.id for c in plan.population.children]
-        self._children = [names[f - len(self._first_child) :][:CHILDREN] if f >= 0 else [] for f in self._first_child]
-        self._flats = [payloads.flat_format(m) for m in plan.population.members]
-        self._topics = [payloads.topic(m) for m in plan.population.members]
+        first = (self._first_child - len(self._first_child)).tolist()
+        self._voices = [
+            Voice(member, names[at : at + CHILDREN] if at >= 0 else ())
+            for member, at in zip(plan.population.members, first, strict=True)
+        ]
         self._last: dict[int, Message] = {}
         self._broken = 0
 
@@ -176,31 +178,30 @@ class _Writer:
         rows, more = self._measure(turns)
         columns = (turns.device, turns.fate, turns.boot, turns.seq, turns.time_ms)
         out: list[Message] = []
-        last, flats, topics = self._last, self._flats, self._topics
+        last, voices = self._last, self._voices
         lists = [column.tolist() for column in columns]
         for at, (device, fate, boot, seq, time_ms, row) in enumerate(zip(*lists, rows, strict=True)):
-            flat = flats[device]
-            if flat is not None and not fate:  # most messages: worth the few lines
-                publication = Publication(topics[device], b"", flat % (time_ms, boot, seq, *row))
+            voice = voices[device]
+            if voice.flat is not None and not fate:  # most messages: worth the few lines
+                publication = Publication(voice.topic, b"", voice.flat % (time_ms, boot, seq, *row))
             elif fate == Fate.DUPLICATE:
                 out.append(last[device]._replace(fate=Fate.DUPLICATE))
                 continue
             else:
-                publication = self._publication(device, fate, boot, seq, time_ms, more.get(at) or [row])
+                publication = self._publication(voice, fate, boot, seq, time_ms, more.get(at) or [row])
             message = last[device] = Message(device, _FATES[fate], boot, seq, publication)
             out.append(message)
         return out
 
     def _publication(
-        self, device: int, fate: int, boot: int, seq: int, time_ms: int, samples: payloads.Samples
+        self, voice: Voice, fate: int, boot: int, seq: int, time_ms: int, samples: payloads.Samples
     ) -> Publication:
-        member = self._population.members[device]
         if fate == Fate.ACCEPTED:
-            return payloads.write(member, self._children[device], boot, seq, time_ms, samples)
+            return voice.write(boot, seq, time_ms, samples)
         if fate == Fate.DENIED:
-            return payloads.forbid(member, boot, seq, time_ms, samples[0])
+            return voice.forbid(boot, seq, time_ms, samples[0])
         self._broken += 1
-        return payloads.malform(member, boot, seq, self._broken)
+        return voice.malform(boot, seq, self._broken)
 
     def _measure(self, turns: Turns) -> tuple[list[list[float]], dict[int, payloads.Samples]]:
         """(values of each message; the samples of those that have several)."""
