@@ -64,6 +64,8 @@ def demo(devices: int, rate: float, seconds: float, seed: int, victim: str, data
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the platform goes down, too
     with _folder(data) as folder, _platform(folder):
+        if victim != NOBODY:
+            _service(folder, victim)
         click.echo(f"the platform is up after {time.monotonic() - begun:.1f} s, data in {folder}")
         db = ClickHouse(settings(ClickHouseSettings, folder))
         try:

@@ -21,7 +21,7 @@ from runtime.errors import FatalError
 
 log = logging.getLogger(__name__)
 
-GATHER_S: Final = 1.0
+GATHER_S: Final = 2.0
 """How long a device waits for company before it sends."""
 MAX_MESSAGES: Final = 500
 REQUEST_TIMEOUT_S: Final = 60.0
