@@ -34,9 +34,10 @@ class Range:
         return f"{self.topic}[{self.partition}]"
 
 
-BEHIND: Final = 3
+MANY: Final = 3
 """So many ranges waiting to be written mean that small ones cost more than there is time for."""
-SLOWER: Final = 20
+MOST_TIMES: Final = 20
+WAITING_TIMES: Final = 4
 
 
 class Flow:
@@ -56,10 +57,12 @@ class Flow:
         """Set to False, from any thread, when the partition was taken away: nothing more may be written for it."""
         self.doubt = False
         """The process stood still for long: until Kafka takes a commit it may be a zombie, so it asks first."""
+        self.proven_s = 0.0
+        """When it was last certain that this process owns the partition: at its assignment, at each commit."""
         self.closed: deque[Range] = deque()
         self.to_commit: tuple[int, str] | None = None
         """Offset and metadata that Kafka must hold before the next range may be written."""
-        self._read, self._normal = read, rule
+        self._read, self._normal, self._lag_ms = read, rule, 0
         self._rule, self._highest = start.rule, start.highest
         self._check_until, self._first_range = start.check_until, True
         self._open(start.offset)
@@ -70,8 +73,12 @@ class Flow:
         self._first, self._extent, self._before = first, Extent(), self._highest
         self._entries: list[Entry] = []
 
-    def take(self, record: Arrival) -> None:
-        """The next record of the log. Raises RefusedError for a gap, a broken or a newer record."""
+    def take(self, record: Arrival, lag_ms: int = 0) -> None:
+        """The next record of the log, which was appended `lag_ms` ago.
+
+        Raises RefusedError for a gap, a broken or a newer record.
+        """
+        self._lag_ms = lag_ms
         entry = self._read(record)
         new = judge(self._highest, entry.origin, f"{self.where} offset {record.offset}") is Decision.APPLY
         if new:
@@ -103,8 +110,16 @@ class Flow:
             )
         )
         self._first_range = False
-        self._rule = self._normal.slower(SLOWER) if len(self.closed) >= BEHIND else self._normal
+        self._rule = self._choose_rule()
         self._open(self.position)
+
+    def _choose_rule(self) -> Rule:
+        """Any rule would do: it is in the commit before it is used. Longer steps where they delay nothing: as long as
+        what the log already holds, or while writing is the bottleneck."""
+        times = self._lag_ms // max(1, self._normal.step_ms)
+        if len(self.closed) >= MANY:
+            times = max(times, min(len(self.closed), WAITING_TIMES))
+        return self._normal.slower(min(times, MOST_TIMES)) if times > 1 else self._normal
 
     def next(self) -> Range | None:
         """The range to write now: the oldest closed one, once Kafka holds what must be committed before."""

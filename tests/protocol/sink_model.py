@@ -109,7 +109,7 @@ class Sink:
         if facts:
             self.todo.append(("ledger", token(found, "ledger", 0), facts))
         if self.options.mutant == "commit before insert":
-            mark = Mark(found.epoch, found.after, self.flow._next_rule).encode()
+            mark = Mark(found.epoch, found.after, self.flow._normal).encode()
             self.store.commit = (found.end, mark)
 
     def _insert(self) -> bool:

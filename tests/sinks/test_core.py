@@ -166,13 +166,23 @@ def test_ranges_that_pile_up_grow_and_the_commit_says_so() -> None:
     whole = drain(piled)
     sizes = [len(p.entries) for p in whole]
     assert sizes[:3] == [2, 2, 2]
-    assert min(sizes[3:10]) > 10
+    assert min(sizes[4:10]) >= 6
     at = 2
     mark = Mark.parse(Mark(0, whole[at].after, whole[at + 1].rule).encode())
     again = flow(Start(whole[at].end, mark.highest, mark.rule, START, committed=True))
     for record in records[whole[at].end :]:
         again.take(record)
     assert shape(drain(again)[0]) == shape(whole[at + 1])
+
+
+def test_ranges_are_as_long_as_the_log_is_behind() -> None:
+    found, rules = flow(FRESH), []
+    for at, record in enumerate(log_of([(Kind.TICK, 0, 0, 400, False), (Kind.DATA, 1, 1, 100, False)] * 60)):
+        found.take(record, lag_ms=3_000 if at < 60 else 20)
+        rules += [p.rule.step_ms for p in drain(found)]
+    assert rules[0] == 500
+    assert set(rules[1:4]) == {3_000}
+    assert set(rules[-4:]) == {500}
 
 
 def test_the_commit_of_a_range_names_the_rule_of_the_next() -> None:
@@ -189,7 +199,7 @@ def test_the_commit_of_a_range_names_the_rule_of_the_next() -> None:
         found.committed()
         following = found.next()
         assert following is None or following.rule == committed
-    assert len(set(rules)) == 2
+    assert len(set(rules)) == 3, "the usual, and two longer ones"
 
 
 # ---- where to start
