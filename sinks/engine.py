@@ -145,7 +145,6 @@ class Engine:
         waiting = {key: flow for key, flow in self.flows.items() if flow.to_commit is not None}
         if not waiting:
             return
-        before_s = clock_s()
         with metrics.COMMIT_SECONDS.time():
             done = kafka.commit(self._consumer, {k: f.to_commit for k, f in waiting.items() if f.to_commit})
         if not done:
@@ -153,7 +152,6 @@ class Engine:
             return
         self.trouble = None
         for flow in waiting.values():
-            flow.proven_s = before_s
             part = flow.committed()
             if part is not None:
                 metrics.BYTES.labels(flow.topic).inc(part.bytes)
@@ -191,7 +189,6 @@ class Engine:
                 key = (tp.topic, tp.partition)
                 start = self._patiently(partial(self._decide, consumer, key, commits[key]))
                 self.flows[key] = self._flow(key, start)
-                self.flows[key].proven_s = clock_s()
                 tp.offset = start.offset
                 log.info("starts", extra={"where": f"{tp.topic}[{tp.partition}]", "offset": start.offset})
             consumer.assign(partitions)

@@ -19,16 +19,6 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 5.0
-PROOF_S: Final = 30.0
-"""A process that was stopped for longer (SIGSTOP, a suspended machine) may have a successor, which wrote the same range
-so long ago that the tables forgot its tokens. Without a younger proof of ownership an insert asks what is there."""
-
-
-def clock_s() -> float:
-    """Seconds that also pass while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 STANDSTILL_S: Final = 20.0
 """A process that stood still for longer may have lost its partitions and be a zombie; ClickHouse may have forgotten
 tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) lasts."""

@@ -57,8 +57,6 @@ class Flow:
         """Set to False, from any thread, when the partition was taken away: nothing more may be written for it."""
         self.doubt = False
         """The process stood still for long: until Kafka takes a commit it may be a zombie, so it asks first."""
-        self.proven_s = 0.0
-        """When it was last certain that this process owns the partition: at its assignment, at each commit."""
         self.closed: deque[Range] = deque()
         self.to_commit: tuple[int, str] | None = None
         """Offset and metadata that Kafka must hold before the next range may be written."""
