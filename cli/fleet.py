@@ -17,7 +17,6 @@ from cli.stored import Stored
 from local.fleet import enrol, faults, replay, series, simulate
 from local.fleet.connections import Door, FleetError
 from local.fleet.plan import Plan, Wish
-from local.fleet.population import Member
 from local.fleet.settings import FleetSettings
 from schemas.control import Device
 from schemas.vocabulary import Role
@@ -92,14 +91,11 @@ def progress_bar(quiet: bool = False) -> Progress:
 def enrolled(plan: Plan, data: Path) -> tuple[Door, dict[str, str]]:
     """Where the plan's devices connect, and the tokens of those with HTTP; all are registered."""
     found = settings(FleetSettings, data)
+    door = open_door(found, data, [m.id for m in plan.population.members if not m.http])
     everybody = [Device(m.id, m.kind.role, parent=m.parent) for m in plan.population.everybody]
     by_http = [m.id for m in plan.population.members if m.http]
     tokens = enrol.register(found, everybody, by_http)
-    return open_door(found, data, _by_mqtt(plan.population.members)), {name: tokens[name] for name in by_http}
-
-
-def _by_mqtt(members: tuple[Member, ...]) -> list[str]:
-    return [m.id for m in members if not m.http]
+    return door, {name: tokens[name] for name in by_http}
 
 
 def open_door(found: FleetSettings, data: Path, by_mqtt: list[str]) -> Door:
@@ -167,6 +163,7 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
     names = series.device_ids(name for _, name in found)
     everything = [series.read(file, name) for (file, _), name in zip(found, names, strict=True)]
     kafka = settings(FleetSettings, data)
+    door = open_door(kafka, data, names)
     enrol.register(kafka, [Device(name, Role.HISTORY) for name in names])
     db = ClickHouse(settings(ClickHouseSettings, data))
     try:
@@ -177,7 +174,7 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
                     everything,
                     int(time.time()),
                     speed,
-                    open_door(kafka, data, names),
+                    door,
                     Stored(db, names),
                     lambda count: bar.update(rows, completed=count),
                 )

@@ -18,8 +18,9 @@ class Reader:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self.topic = topic
-        # ends are told even where the last offset is a transaction's marker or compacted away
-        self._consumer: Consumer = clients.consumer(settings, _GROUP, more={"enable.partition.eof": True})
+        # ends are told even where the last offset was compacted away; what goes wrong is told by us, once
+        more = {"enable.partition.eof": True, "log_level": 0}
+        self._consumer: Consumer = clients.consumer(settings, _GROUP, more=more)
         try:
             found = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         except KafkaException as error:

@@ -40,7 +40,7 @@ def lines(
             rows = _READERS[topic](found, value or b"").to_pylist()
             yield from (where | {"row": number} | row_of(row) for number, row in enumerate(rows))
         elif with_all:
-            yield where | {"kind": str(kind)} | _plain(None, found, value)
+            yield where | {"kind": str(kind)} | _plain(None, found, value or b"")
     except ContractError as error:
         yield where | {"error": str(error)}
 
