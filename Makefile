@@ -22,8 +22,8 @@ up: setup ## the platform on this machine, in the foreground
 down: setup ## stop it
 	.venv/bin/millrace down --data $(DATA)
 
-test: setup ## all tests against real servers
-	$(PY) -m pytest -m "not chaos and not soak"
+test: setup ## all tests against real servers, three files at a time: they mostly wait
+	$(PY) -m pytest -m "not chaos and not soak" -n 3 --dist loadfile
 
 check: setup ## ruff, mypy --strict and the walls between the packages
 	.venv/bin/ruff check .

@@ -87,7 +87,8 @@ class Running:
         before: dict[str, dict[str, int]] | None = None
         while True:
             found = self.ledger()
-            quiet = found["messages"]["in_flight"] == 0 and found["messages"]["received"] >= at_least
+            in_flight = found["messages"]["in_flight"] or found["readings"]["in_flight"]
+            quiet = not in_flight and found["messages"]["received"] >= at_least
             if quiet and found == before:
                 return found
             before = found
