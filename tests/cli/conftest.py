@@ -1,4 +1,4 @@
-"""One platform for all tests of the commands that need one."""
+"""One platform for the tests of the commands that need one."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from cli.main import millrace
 from tests.chaos.running import Running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Running(tmp_path_factory.mktemp("platform") / "data") as running:
         yield running
