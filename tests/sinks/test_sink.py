@@ -11,6 +11,7 @@ import pytest
 from runtime.kafka import clients
 from schemas.control import Device
 from schemas.headers import Version
+from sinks.ledger import verify
 from tests.sinks.conftest import Stand, eventually
 
 Make = Callable[[int], Stand]
@@ -38,6 +39,16 @@ def test_it_stores_each_row_once_and_the_ledger_reconciles(make_stand: Make) -> 
     assert db.rows("SELECT received, in_flight, difference, readings_stored, readings_difference FROM ledger") == [
         (expected.received, 0, 0, expected.readings.total(), 0)
     ]
+    assert list(verify(db.client, stand.kafka_settings)) == []
+    db.command("ALTER TABLE readings DELETE WHERE raw_partition = 1 AND raw_offset = 0", mutations_sync=2)
+    db.command("ALTER TABLE ledger_received UPDATE received = 3 WHERE raw_offset = 1", mutations_sync=2)
+    findings = "\n".join(verify(db.client, stand.kafka_settings))
+    for text in (
+        "readings: epoch 0 partition 1 offset 0",
+        "telemetry.raw[0] offset 1 holds 20",
+        "messages: difference",
+    ):
+        assert text in findings
 
 
 def test_it_survives_kills_of_itself_and_of_clickhouse(make_stand: Make) -> None:
