@@ -37,6 +37,7 @@ bench: setup ## every figure the documentation claims, one JSON line each
 KILLS ?= 200
 SEED ?= 1
 chaos: setup ## long kill -9 and fuzz runs (KILLS, SEED)
+	SCHEDULES=10000 $(PY) -m pytest tests/protocol
 	KILLS=$(KILLS) SEED=$(SEED) $(PY) -m pytest -m chaos -s
 
 soak: setup ## ten minutes at full load: memory stays flat

@@ -150,8 +150,12 @@ class World:
     def upgrade(self) -> None:
         if self.logic == 1:
             self.logic = 2
-            for name in self.workers:
-                self.kill_worker(name)
+            for name, workers in self.workers.items():
+                # the whole group is stopped (here: killed), then started: a zombie of the old version may not go on
+                del workers[1:]
+                while self.random.random() < 0.5 and workers[0].land(self.tick_of_kafka()):
+                    pass
+                workers[0] = self._worker(name)
 
     # --- sinks
 
@@ -289,7 +293,8 @@ class World:
             worker = self.workers[name][0]
             while worker.land(self.tick_of_kafka()) or worker.step():
                 pass
-            worker.snapshot()
+            worker.snapshot_lands(self.tick_of_kafka())
+            worker.snapshot()  # sees that a topic was made anew
         for name, store in self.stores.items():
             self.sinks[name] = [Sink(store, self.random, self.options)]
             while store.late:
