@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.columns.grouped import Grouped
 from streams.access.core.buckets import Buckets
-from streams.access.core.grouped import Grouped
 
 LIMITS = {0: (1_000, 1), 1: (100_000, 5), 2: (333_333, 3), 3: (50, 1000)}
 """Device -> µs between messages, burst in messages."""

@@ -2,7 +2,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.access.core.devices import NONE, DeviceTable
+from runtime.columns.devices import NONE, DeviceTable
 
 ids = st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.access.core.grouped import Grouped
+from runtime.columns.grouped import Grouped
 from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, Fresh, Run
 from streams.access.core.sequence import Sequences
 

@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from runtime.columns.arrays import positions
+from runtime.columns.spans import milliseconds
+from runtime.columns.types import Bool, Int32, Int64
 from schemas.headers import Counts
 from schemas.readings import DICTIONARY, SCHEMA
 from schemas.vocabulary import Verdict
-from streams.access.core.arrays import positions
 from streams.access.core.judge import Judged
 from streams.access.core.topics import NO_CHANNEL
 from streams.access.decode import first_seen
-from streams.access.decode.columns import Bool, Int32, Int64
-from streams.access.decode.spans import milliseconds
 
 _TIME: Final = pa.timestamp("ms", "UTC")
 

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.access.core.arrays import positions
-from streams.access.core.grouped import Grouped
-from streams.access.decode.columns import Bool, Int32, Int64
+from runtime.columns.arrays import positions
+from runtime.columns.grouped import Grouped
+from runtime.columns.types import Bool, Int32, Int64
 
 NEVER_US: Final = -(1 << 60)
 """Stored for a device of which nothing was counted yet."""

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from runtime.columns.arrays import extent, positions, sizes
+from runtime.columns.grouped import Grouped
+from runtime.columns.spans import milliseconds
+from runtime.columns.types import Bool, Bytes, Int32, Int64
 from schemas.topics import is_device_id
 from schemas.vocabulary import Quality, Verdict
 from streams.access.core import buckets, sequence
-from streams.access.core.arrays import extent, positions, sizes
-from streams.access.core.grouped import Grouped
 from streams.access.core.replays import Origin
 from streams.access.core.replays import parse as parse_replay
 from streams.access.core.rules import DENY, NO_ROLE, Rules
@@ -30,8 +32,6 @@ from streams.access.core.runs import Fresh
 from streams.access.core.topics import NO_CHANNEL, Topics
 from streams.access.core.topics import parse as parse_topics
 from streams.access.decode import Decoded
-from streams.access.decode.columns import Bool, Bytes, Int32, Int64
-from streams.access.decode.spans import milliseconds
 
 if TYPE_CHECKING:
     from streams.access.core.state import State

@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
+from runtime.columns.types import Int32, Int64
 from schemas.control import Device
 from schemas.headers import Version
 from streams.access.core.rules import NO_ROLE, Rules
-from streams.access.decode.columns import Int32, Int64
 
 UNREGISTERED: Final = -1
 REMOVED: Final = -2

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.access.decode.columns import Int64
+from runtime.columns.types import Int64
 
 _SHAPE = re.compile(r"(\d{1,6})/(\d{1,6})/(\d{1,12})/(\d{1,6})", re.ASCII).fullmatch
 ROW_BITS: Final = 20

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from runtime.columns.types import Bool, Float64, Int32, Int64
 from streams.access.core.topics import Topics
 from streams.access.decode import Decoded
-from streams.access.decode.columns import Bool, Float64, Int32, Int64
 from streams.access.policy import Policy, Rate, Role
 
 NO_ROLE: Final = -1

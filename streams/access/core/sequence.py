@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streams.access.core.arrays import positions
-from streams.access.core.grouped import Grouped
+from runtime.columns.arrays import positions
+from runtime.columns.grouped import Grouped
+from runtime.columns.types import Bool, Int32, Int64
 from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, NO_SEQ, Fresh, Run, take
-from streams.access.decode.columns import Bool, Int32, Int64
 
 NO_BOOT: Final = -1
 INTERVAL_BYTES: Final = 16

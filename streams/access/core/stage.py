@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from runtime.columns.pack import pack, unpack
 from schemas.topics import RAW, READINGS
-from streams.access.core.pack import pack, unpack
 from streams.access.core.state import Frozen, State
 from streams.access.decode import Decoder
 

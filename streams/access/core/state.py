@@ -9,6 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from runtime.columns.arrays import positions
+from runtime.columns.devices import NONE, DeviceTable
+from runtime.columns.spans import milliseconds
+from runtime.columns.types import Int32
 from runtime.stage.contract import Output, Record
 from schemas import ipc, raw
 from schemas.control import POLICY_KEY, Device, device_of
@@ -18,17 +22,13 @@ from schemas.readings import SCHEMA
 from schemas.topics import READINGS, is_device_id
 from schemas.vocabulary import Kind, Transport
 from streams.access.core import answer, rules
-from streams.access.core.arrays import positions
 from streams.access.core.buckets import Buckets
-from streams.access.core.devices import NONE, DeviceTable
 from streams.access.core.judge import Judged, judge
 from streams.access.core.registry import NO_PARENT, UNREGISTERED, Registry
 from streams.access.core.replays import Replays
 from streams.access.core.rules import NO_ROLE, Rules
 from streams.access.core.sequence import Sequences
 from streams.access.decode import Decoder
-from streams.access.decode.columns import Int32
-from streams.access.decode.spans import milliseconds
 from streams.access.policy import PolicyError, decode
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from runtime.columns.arrays import positions, sizes
+from runtime.columns.spans import lying
+from runtime.columns.types import Bool, Int32
 from schemas.errors import ContractError
 from schemas.topics import Uplink, is_name, parse_uplink
-from streams.access.core.arrays import positions, sizes
-from streams.access.decode.columns import Bool, Int32
-from streams.access.decode.spans import lying
 
 _D, _TELEMETRY, _SLASH = pa.scalar("d"), pa.scalar("telemetry"), pa.scalar("/")
 _PREFIX_BYTES: Final = len("d//telemetry/")

@@ -5,13 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
+from runtime.columns.types import Float64, Int32, Int64
 
 
 @dataclass(frozen=True, slots=True)

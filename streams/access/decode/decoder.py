@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from runtime.columns.spans import lying, milliseconds
+from runtime.columns.types import Bool, Int32, Int64
 from streams.access.decode import fast, properties, slow
-from streams.access.decode.columns import Bool, Decoded, Int32, Int64, first_seen
+from streams.access.decode.columns import Decoded, first_seen
 from streams.access.decode.formats import JSON, Decode, format_of
 from streams.access.decode.message import NO_TIME
 from streams.access.decode.names import Names
 from streams.access.decode.part import Part, empty, merge
-from streams.access.decode.spans import lying, milliseconds
 from streams.access.decode.templates import Templates
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from runtime.columns.spans import Strings, lying
+from runtime.columns.types import Bool, Bytes, Float64, Int32, Int64
 from streams.access.decode import templates as columns_of
 from streams.access.decode import tokens as reader
-from streams.access.decode.columns import Bool, Bytes, Float64, Int32, Int64
 from streams.access.decode.limits import MAX_WHOLE, Invalid, is_child, iso
 from streams.access.decode.message import NO_TIME
 from streams.access.decode.part import Part, empty
-from streams.access.decode.spans import Strings, lying
 from streams.access.decode.templates import Templates
 from streams.access.decode.tokens import Tokens
 

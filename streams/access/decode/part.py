@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.access.decode.columns import Bool, Float64, Int32, Int64
+from runtime.columns.types import Bool, Float64, Int32, Int64
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from streams.access.decode.columns import Bool, Int64
+from runtime.columns.spans import lying
+from runtime.columns.types import Bool, Int64
 from streams.access.decode.limits import Invalid, moment_text, whole_text
 from streams.access.decode.message import NO_TIME
-from streams.access.decode.spans import lying
 
 _SURE_DIGITS: Final = 15
 """So many digits are below 2^53 without looking."""

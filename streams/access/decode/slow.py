@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from streams.access.decode.columns import Int64
+from runtime.columns.types import Int64
 from streams.access.decode.formats import Decode
 from streams.access.decode.limits import Invalid
 from streams.access.decode.message import Reading

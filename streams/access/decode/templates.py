@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from streams.access.decode.columns import Int32
+from runtime.columns.types import Int32
 from streams.access.decode.formats import plain_json
 from streams.access.decode.limits import Invalid, moment
 from streams.access.decode.message import Reading

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import simdjson
 
-from streams.access.decode.columns import Bool, Bytes, Float64, Int64
+from runtime.columns.spans import Positions, binary
+from runtime.columns.types import Bool, Bytes, Float64, Int64
 from streams.access.decode.limits import MAX_NUMBER
-from streams.access.decode.spans import Positions, binary
 
 _QUOTE, _COMMA, _COLON, _ZERO, _BACKSLASH = b'",:0\\'
 _OPENING, _CLOSING = b"{[", b"}]"

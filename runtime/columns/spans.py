@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.access.decode.columns import Bool, Bytes, Int64
+from runtime.columns.types import Bool, Bytes, Int64
 
 Positions = npt.NDArray[np.intp] | Int64
 

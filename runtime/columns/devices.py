@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from streams.access.core.arrays import positions
-from streams.access.decode.columns import Int32
-from streams.access.decode.spans import lying
+from runtime.columns.arrays import positions
+from runtime.columns.spans import lying
+from runtime.columns.types import Int32
 
 Words = npt.NDArray[np.uint64]
 NONE: Final = -1

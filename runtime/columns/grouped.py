@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from streams.access.core.arrays import positions
-from streams.access.decode.columns import Bool, Int32, Int64
+from runtime.columns.arrays import positions
+from runtime.columns.types import Bool, Int32, Int64
 
 _ROW_BITS: Final = 32
 

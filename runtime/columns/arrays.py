@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from streams.access.decode.columns import Bool, Int64
-from streams.access.decode.spans import lying
+from runtime.columns.spans import lying
+from runtime.columns.types import Bool, Int64
 
 
 def positions(mask: Bool | Int64) -> Any:
