@@ -2,12 +2,15 @@
 
 Keys of `platform.control` and their JSON values:
     topic/{name}    {"topic_id", "epoch", "partitions"}   written when the topic is created; not relayed
+    settings/{stage} settings of a stage as checked, JSON; relayed to every partition
+    mark/{incident} what an operator said of an incident: see Mark
     policy          a policy as checked: {"roles": {...}, "unknown": role or null}
     device/{id}     {"role", "state": "active" | "removed", "parent": id or null, "labels": {...}, "token": sha256 hex}
     heartbeat/{who} a clock probe of the relay; not relayed
 
-The relay writes `policy` to every partition of telemetry.raw and `device/{id}` to the partition of the device (and of
-its parent), without the token. The version of a control record is (epoch of platform.control, offset there).
+The relay writes `policy` and settings to every partition of telemetry.raw, `device/{id}` to the partition of the device
+(and of its parent), without the token, and a mark to the partition of its device, or to all when it is of a group. The
+version of a control record is (epoch of platform.control, offset there).
 """
 
 import hashlib
@@ -23,6 +26,8 @@ POLICY_KEY: Final = "policy"
 _DEVICE: Final = "device/"
 _TOPIC: Final = "topic/"
 _HEARTBEAT: Final = "heartbeat/"
+_SETTINGS: Final = "settings/"
+_MARK: Final = "mark/"
 
 
 def device_key(device: str) -> str:
@@ -37,6 +42,18 @@ def heartbeat_key(who: str) -> str:
     return _HEARTBEAT + who
 
 
+def settings_key(stage: str) -> str:
+    return _SETTINGS + stage
+
+
+def mark_key(incident: str) -> str:
+    return _MARK + incident
+
+
+def is_mark(key: str) -> bool:
+    return key.startswith(_MARK)
+
+
 def device_of(key: str) -> str | None:
     """The device a control key is about, or None."""
     return key[len(_DEVICE) :] if key.startswith(_DEVICE) else None
@@ -44,7 +61,7 @@ def device_of(key: str) -> str | None:
 
 def is_relayed(key: str) -> bool:
     """Whether the relay carries records of this key into telemetry.raw."""
-    return key == POLICY_KEY or key.startswith(_DEVICE)
+    return key == POLICY_KEY or key.startswith((_DEVICE, _SETTINGS, _MARK))
 
 
 def token_hash(token: str) -> str:
@@ -79,6 +96,33 @@ class Device:
         if device_key(device.id) != key or not is_device_id(device.id):
             raise ContractError(f"control record {key!r}: its id is {device.id!r}")
         return device
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What an operator said of an incident. `device` is the publisher in whose partition the series lives, null for an
+    incident of a group. `at_ms`: when the operator said it."""
+
+    incident: str
+    mark: Literal["false-alarm", "confirmed"]
+    device: str | None
+    at_ms: int
+
+    def encode(self) -> bytes:
+        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def decode(cls, key: str, value: bytes) -> "Mark":
+        body = _object(key, value)
+        try:
+            mark = cls(**body)
+        except TypeError as error:
+            raise ContractError(f"control record {key!r}: {error}") from None
+        if mark_key(mark.incident) != key or mark.mark not in ("false-alarm", "confirmed"):
+            raise ContractError(f"control record {key!r}: it is of {mark.incident!r} and says {mark.mark!r}")
+        if mark.device is not None and not is_device_id(mark.device):
+            raise ContractError(f"control record {key!r}: its device is {mark.device!r}")
+        return mark
 
 
 @dataclass(frozen=True, slots=True)

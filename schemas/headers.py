@@ -3,6 +3,7 @@
 `telemetry.raw`        schema, kind, and for data: rows, platform, replayed; for ticks: time; for control: version, key
 `telemetry.readings`   schema, kind, src, prev, time, and for data the counts of COUNTS;
                        a control record passed on keeps its version, key and value
+what stages derive     schema, kind, src, prev, time, rows, and counts of their own (DerivedHeaders)
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,20 @@ from schemas.vocabulary import Kind
 
 Headers = Sequence[tuple[str, bytes]]
 
-COUNTS: Final = ("received", "accepted", "denied", "dead_letters", "duplicates", "replayed", "missing", "readings")
+COUNTS: Final = (
+    "received",
+    "accepted",
+    "denied",
+    "dead_letters",
+    "duplicates",
+    "replayed",
+    "missing",
+    "readings",
+    "events",
+)
 """Counts of one readings record. The first five are messages: received is the sum of the four after it.
-`replayed` of `received` were replays; `missing` seq numbers were given up; `readings` rows have verdict accepted."""
+`replayed` of `received` were replays; `missing` seq numbers were given up; `readings` rows have verdict accepted,
+`events` rows have verdict event (absent from records of version 1, which have none)."""
 
 
 def table(headers: Headers | None) -> dict[str, bytes]:
@@ -133,13 +145,14 @@ class Counts:
     replayed: int = 0
     missing: int = 0
     readings: int = 0
+    events: int = 0
 
     def encode(self) -> list[tuple[str, bytes]]:
         return [(key, b"%d" % getattr(self, key)) for key in COUNTS]
 
     @classmethod
     def parse(cls, found: Mapping[str, bytes]) -> "Counts":
-        return cls(*(number(found, key) for key in COUNTS))
+        return cls(*(number(found, key) for key in COUNTS if key != "events" or key in found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +165,31 @@ class ReadingsHeaders:
     control: tuple[tuple[str, bytes], ...] = ()
 
     def encode(self) -> list[tuple[str, bytes]]:
-        out = [("schema", b"telemetry.readings/1"), ("kind", self.kind.encode()), ("time", b"%d" % self.time_ms)]
+        out = [("schema", b"telemetry.readings/2"), ("kind", self.kind.encode()), ("time", b"%d" % self.time_ms)]
         if self.kind is Kind.DATA:
             out += self.counts.encode()
         return out + list(self.control)
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedHeaders:
+    """Headers of a record that a stage behind access writes, without provenance (the frame adds that).
+
+    `schema` is "name/version", `time_ms` stream time, `rows` those of the value (0: no value), `counts` what else the
+    ledger or a reader needs to know before the value is opened, by the names that the schema's module gives.
+    """
+
+    schema: str
+    kind: Kind
+    time_ms: int
+    rows: int = 0
+    counts: tuple[tuple[str, int], ...] = ()
+
+    def encode(self) -> list[tuple[str, bytes]]:
+        return [
+            ("schema", self.schema.encode()),
+            ("kind", self.kind.encode()),
+            ("time", b"%d" % self.time_ms),
+            ("rows", b"%d" % self.rows),
+            *((name, b"%d" % count) for name, count in self.counts),
+        ]

@@ -12,6 +12,9 @@ Version 1.
     qos, retain   of the PUBLISH as the broker handed it on; 0 for HTTP
     received_at   when the bridge read it
     replay_of     "epoch/partition/offset/row" of the row this one replays; set by the platform only
+
+Rows of transport PLATFORM are no messages: the bridge tells in band what the broker said of a device. Their topic is
+`p/{device}/connected` or `p/{device}/disconnected`, their payload a JSON object ("reason", "address" as far as known).
 """
 
 from collections.abc import Mapping

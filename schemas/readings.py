@@ -4,6 +4,13 @@ A data record holds the readings of accepted messages (verdict 0, any number of 
 message that was denied (1) or is a dead letter (2), with its bytes and the reason. Duplicates are only counted, in the
 headers. Rows are in order of (raw_row, reading_index).
 
+Version 2 has the same columns and may hold event rows (verdict 4): one for each accepted message outside of telemetry,
+and one for each row of the platform's own (connects and disconnects), which is no message.
+    metric         the topic after the device: `event/offline`, `config`, `reply/17`; `connected`, `disconnected` by the
+                   platform
+    payload, content_type, boot, seq   of the message
+    value, text, channel, reason       null
+
 Version 1.
     verdict        vocabulary.Verdict
     device         whose reading it is; for gateways the child
@@ -31,7 +38,7 @@ import pyarrow as pa
 from schemas import ipc
 
 NAME: Final = "telemetry.readings"
-VERSION: Final = 1
+VERSION: Final = 2
 
 DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 

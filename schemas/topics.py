@@ -15,7 +15,21 @@ from schemas.errors import ContractError
 
 RAW: Final = "telemetry.raw"
 READINGS: Final = "telemetry.readings"
+AGGREGATES: Final = "telemetry.aggregates"
+ANOMALIES: Final = "telemetry.anomalies"
+INCIDENTS: Final = "telemetry.incidents"
+PRESENCE: Final = "telemetry.presence"
 CONTROL: Final = "platform.control"
+
+STAGES: Final[dict[str, tuple[str, ...]]] = {
+    "access": (READINGS,),
+    "aggregate": (AGGREGATES,),
+    "anomaly": (ANOMALIES, INCIDENTS),
+    "presence": (PRESENCE,),
+}
+"""Every stage and the topics it writes."""
+DERIVED: Final = (AGGREGATES, ANOMALIES, INCIDENTS, PRESENCE)
+"""Topics of the stages behind access: one record for each tick, and more where there is something to say."""
 
 
 def state_topic(stage: str) -> str:
@@ -57,6 +71,22 @@ def parse_uplink(topic: str) -> Uplink:
 
 def telemetry_topic(device: str, channel: str) -> str:
     return f"d/{device}/telemetry/{channel}"
+
+
+_PLATFORM: Final = re.compile(r"p/([a-z0-9-]{1,64})/(connected|disconnected)").fullmatch
+
+
+def platform_topic(device: str, event: Literal["connected", "disconnected"]) -> str:
+    """Topic of a row by which the bridge tells in band what the broker said of a device. Nobody can publish there."""
+    return f"p/{device}/{event}"
+
+
+def parse_platform(topic: str) -> tuple[str, str]:
+    """(device, event) of a platform row. Raises ContractError."""
+    found = _PLATFORM(topic)
+    if found is None:
+        raise ContractError(f"topic {topic[:120]!r}: expected p/{{device}}/connected or disconnected")
+    return found[1], found[2]
 
 
 def ack_topic(device: str) -> str:

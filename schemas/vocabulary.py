@@ -5,12 +5,17 @@ from typing import Final
 
 
 class Verdict(IntEnum):
-    """The fate of one message. Every raw row gets exactly one."""
+    """The fate of one message. Every raw row gets exactly one.
+
+    EVENT is no fate but a row of telemetry.readings that tells what happened to a device: what an accepted message
+    outside of telemetry says, or what the platform itself saw (a connect, a disconnect).
+    """
 
     ACCEPTED = 0
     DENIED = 1
     DEAD_LETTER = 2
     DUPLICATE = 3
+    EVENT = 4
 
 
 class Kind(StrEnum):
@@ -35,6 +40,40 @@ class Quality(IntFlag):
     GOOD = 0
     BELOW_RANGE = 1
     ABOVE_RANGE = 2
+
+
+class Part(IntEnum):
+    """Why a partial aggregate was written. Partials of a window are disjoint: the reader adds them up."""
+
+    FINAL = 0
+    """The watermark passed the window's end."""
+    LATE = 1
+    """For what came after that."""
+    EARLY = 2
+    """Before that: asked for, or to keep the number of open windows bounded."""
+
+
+class Severity(IntEnum):
+    """Of an incident, worst last."""
+
+    INFO = 0
+    WARNING = 1
+    CRITICAL = 2
+
+
+class IncidentState(StrEnum):
+    """What a row of telemetry.incidents tells."""
+
+    OPENED = "opened"
+    UPDATED = "updated"
+    CLOSED = "closed"
+
+
+class Presence(StrEnum):
+    """Whether a device is there."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
 
 
 class Role(StrEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas import headers
-from schemas.control import POLICY_KEY, Device, device_of, is_relayed
+from schemas.control import Device, Mark, device_of, is_mark, is_relayed
 from schemas.headers import Headers, Version
 from schemas.partition import partition_of
 
@@ -44,13 +44,17 @@ class Routing:
         if not is_relayed(key) or value is None:
             return []
         targets = self._targets(key, value)
-        if key != POLICY_KEY:
+        if device_of(key) is not None:
             value = Device.decode(key, value).encode(with_token=False)
         found = headers.raw_control(version, key)
         return [Outgoing(partition, found, value) for partition in targets]
 
     def _targets(self, key: str, value: bytes | None) -> Iterable[int]:
-        """All partitions for the policy; for a device its own, its parent's and the one of the parent it had."""
+        """All partitions for policy and settings; for a device its own, its parent's and the one of the parent it had;
+        for a mark that of its device."""
+        if is_mark(key):
+            marked = Mark.decode(key, value).device if value is not None else None
+            return self._all if marked is None else [partition_of(marked.encode(), len(self._all))]
         device = device_of(key)
         if device is None:
             return self._all

@@ -33,7 +33,7 @@ class Plan:
 
 
 def plans(
-    partitions: int, replication: int, retention_ms: int = 7 * DAY_MS, stages: Iterable[str] = ("access",)
+    partitions: int, replication: int, retention_ms: int = 7 * DAY_MS, stages: Iterable[str] = tuple(names.STAGES)
 ) -> list[Plan]:
     """Every topic of the platform. Readings may be larger than raw, so that no record can block its partition."""
     durable = {"min.insync.replicas": str(max(1, replication - 1)), "message.timestamp.type": "LogAppendTime"}
@@ -47,6 +47,7 @@ def plans(
         Plan(names.CONTROL, 1, compacted | {"max.message.bytes": str(1 << 20)}),
         Plan(names.RAW, partitions, stream | {"max.message.bytes": str(2 << 20)}),
         Plan(names.READINGS, partitions, stream | {"max.message.bytes": str(16 << 20)}),
+        *(Plan(name, partitions, stream | {"max.message.bytes": str(16 << 20)}) for name in names.DERIVED),
         *(Plan(names.state_topic(s), partitions, compacted | {"max.message.bytes": str(32 << 20)}) for s in stages),
     ]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.relay.core import Clock, Generation, Routing, off_ms
-from schemas.control import Device, device_key
+from schemas.control import Device, Mark, device_key, mark_key
 from schemas.errors import ContractError
 from schemas.headers import Version
 from schemas.partition import partition_of
@@ -92,3 +92,15 @@ def test_a_commit_of_other_topics_counts_for_nothing() -> None:
     assert here.resume_at(17, here.encode()) == 17
     assert [here.resume_at(17, m) for m in (Generation(1, 4).encode(), Generation(0, 3).encode(), "", None)] == [0] * 4
     assert here.resume_at(-1001, None) == 0
+
+
+def test_settings_go_to_every_partition_and_a_mark_to_that_of_its_device() -> None:
+    routing = Routing(4)
+    assert [out.partition for out in routing.route("settings/anomaly", b"{}", V)] == [0, 1, 2, 3]
+    mark = Mark("00112233445566ff", "false-alarm", "sensor-1", 5)
+    key = mark_key(mark.incident)
+    assert [out.partition for out in routing.route(key, mark.encode(), V)] == [partition_of(b"sensor-1", 4)]
+    of_a_group = Mark("00112233445566ff", "confirmed", None, 5)
+    assert len(routing.route(key, of_a_group.encode(), V)) == 4
+    with pytest.raises(ContractError):
+        routing.route(key, b"{}", V)

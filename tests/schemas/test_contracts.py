@@ -1,18 +1,29 @@
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import headers, ipc, raw, readings
-from schemas.control import Device, TopicFacts, device_key, device_of, is_relayed, topic_key
+from schemas import aggregates, anomalies, headers, incidents, ipc, presence, raw, readings
+from schemas.control import (
+    Device,
+    Mark,
+    TopicFacts,
+    device_key,
+    device_of,
+    is_relayed,
+    mark_key,
+    settings_key,
+    topic_key,
+)
 from schemas.errors import ContractError, NewerSchemaError
-from schemas.topics import parse_uplink, telemetry_topic
+from schemas.topics import parse_platform, parse_uplink, platform_topic, telemetry_topic
 from schemas.vocabulary import Kind
 
 EXAMPLES = Path(__file__).parent / "examples"
-MODULES = {module.NAME: module for module in (raw, readings)}
+MODULES = {module.NAME: module for module in (raw, readings, aggregates, anomalies, incidents, presence)}
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.hex")), ids=lambda f: f.stem)
@@ -61,7 +72,7 @@ def test_a_truncated_stream_is_a_contract_error(cut: int) -> None:
 
 
 def test_counts_and_provenance_survive_their_headers() -> None:
-    counts = headers.Counts(*range(8))
+    counts = headers.Counts(*range(9))
     head = headers.ReadingsHeaders(Kind.DATA, 5, counts).encode() + headers.Provenance(2, 7, 6).encode()
     found = headers.table(head)
     assert headers.Counts.parse(found) == counts
@@ -118,3 +129,32 @@ def test_a_broken_device_record_is_a_contract_error(value: bytes) -> None:
 def test_only_policy_and_devices_are_relayed() -> None:
     assert [is_relayed(k) for k in ("policy", "device/a", "topic/x", "heartbeat/r")] == [True, True, False, False]
     assert (device_of("device/a"), device_of("policy")) == ("a", None)
+
+
+def test_counts_of_a_record_before_events_have_none() -> None:
+    found = headers.table(headers.Counts(3, 2, 1).encode())
+    del found["events"]
+    assert headers.Counts.parse(found) == headers.Counts(3, 2, 1)
+
+
+def test_derived_headers_carry_counts_by_name() -> None:
+    head = headers.table(headers.DerivedHeaders("telemetry.aggregates/1", Kind.TICK, 9, 2, (("open", 5),)).encode())
+    assert headers.kind_of(head) is Kind.TICK
+    assert [headers.number(head, name) for name in ("time", "rows", "open")] == [9, 2, 5]
+
+
+@pytest.mark.parametrize("event", ["connected", "disconnected"])
+def test_platform_topics_name_device_and_event(event: Literal["connected", "disconnected"]) -> None:
+    assert parse_platform(platform_topic("sensor-1", event)) == ("sensor-1", event)
+    with pytest.raises(ContractError):
+        parse_platform(f"d/sensor-1/{event}")
+
+
+def test_a_mark_is_relayed_and_names_its_incident() -> None:
+    mark = Mark("00112233445566ff", "false-alarm", "sensor-1", 5)
+    key = mark_key(mark.incident)
+    assert Mark.decode(key, mark.encode()) == mark
+    assert is_relayed(key) and is_relayed(settings_key("anomaly"))
+    for wrong in (b"{}", b'{"incident":"x","mark":"confirmed","device":null,"at_ms":1}', b"[]", b"{"):
+        with pytest.raises(ContractError):
+            Mark.decode(key, wrong)

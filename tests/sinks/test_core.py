@@ -139,7 +139,7 @@ def test_ticks_alone_make_long_ranges_and_end_busy_ones() -> None:
     ("change", "text"),
     [
         ({"src": b"0/5"}, "gap in provenance"),
-        ({"schema": b"telemetry.readings/2"}, "upgrade it before the writer"),
+        ({"schema": b"telemetry.readings/3"}, "upgrade it before the writer"),
         ({"kind": b"novel"}, "kind"),
         ({"prev": b"x"}, "prev"),
         ({"received": b"many"}, "received"),
