@@ -1,0 +1,122 @@
+"""The residual detector: whatever the batches, the same bytes; whatever the values, an answer."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.anomaly.core.residual import Found, Residual
+
+SERIES = 40
+VALUES = st.one_of(
+    st.sampled_from([0.0, 1.0, -1.0, float("nan"), float("inf"), float("-inf"), 1e300, -1e300, 1e-300, 5e-324]),
+    st.floats(-1e3, 1e3),
+)
+
+
+def columns(rows: list[tuple[int, int, float]]) -> tuple[Any, Any, Any]:
+    series, time_ms, value = zip(*rows, strict=True) if rows else ((), (), ())
+    return np.array(series, np.int32), np.array(time_ms, np.int64), np.array(value, np.float64)
+
+
+def stream(seed: int, length: int) -> list[tuple[int, int, float]]:
+    """Readings of a few busy and many quiet series, with jumps, late and equal times, and values of no use."""
+    r = np.random.default_rng(seed)
+    busy = r.integers(0, 3, length)
+    series = np.where(r.random(length) < 0.5, busy, r.integers(0, SERIES, length))
+    value = np.sin(np.arange(length) / 50) * 5 + r.normal(size=length) + series
+    value[r.random(length) < 0.01] = 1e300
+    value[r.random(length) < 0.01] = np.nan
+    value[r.random(length) < 0.02] *= 50
+    time_ms = np.arange(length) * 60_000 + r.integers(-3_600_000, 3_600_000, length)
+    return list(zip(series.tolist(), time_ms.tolist(), value.tolist(), strict=True))
+
+
+def run(rows: list[tuple[int, int, float]], cuts: list[int], restore: bool = False) -> tuple[bytes, bytes]:
+    """All that is found and all that is remembered, as bytes, after the rows were cut into batches."""
+    detector, parts = Residual(SERIES), []
+    bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    for start, end in pairwise(bounds):
+        parts.append(detector.step(*columns(rows[start:end])))
+        if restore:
+            detector = Residual.restored(detector.arrays())
+    told = b"".join(
+        np.concatenate([getattr(part, name) for part in parts]).tobytes() for name in Found.__dataclass_fields__
+    )
+    return told, b"".join(array.tobytes() for array in detector.arrays().values())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 2500), max_size=12), st.booleans())
+def test_any_cut_into_batches_gives_the_same_bytes(seed: int, cuts: list[int], restore: bool) -> None:
+    rows = stream(seed, 2500)
+    assert run(rows, cuts, restore) == run(rows, [])
+
+
+def test_a_reading_at_a_time_gives_the_same_bytes() -> None:
+    rows = stream(7, 3000)
+    assert run(rows, list(range(3000))) == run(rows, [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-(2**62), 2**62), VALUES), max_size=300))
+def test_no_value_and_no_time_breaks_it(rows: list[tuple[int, int, float]]) -> None:
+    detector = Residual(3)
+    found = detector.step(*columns(rows))
+    assert ((found.score >= 0) & (found.score <= 1)).all()
+    assert not np.isinf(found.low).any() and not np.isinf(found.high).any()
+    assert all(np.isfinite(array).all() for array in detector.arrays().values())
+    bad = [i for i, row in enumerate(rows) if not np.isfinite(row[2])]
+    assert (found.score[bad] == 0).all() and not found.alert[bad].any()
+
+
+def test_values_that_are_not_finite_leave_no_trace() -> None:
+    rows = stream(3, 1500)
+    clean = [row for row in rows if np.isfinite(row[2])]
+    assert run(rows, [])[1] == run(clean, [])[1]
+
+
+@pytest.mark.parametrize("series", [1, 40])
+def test_a_jump_is_found_and_explained(series: int) -> None:
+    r = np.random.default_rng(5)
+    rows = [(s, i * 300_000, 20 + float(r.normal())) for i in range(1000) for s in range(series)]
+    detector = Residual(series)
+    calm = detector.step(*columns(rows))
+    assert calm.score.max() < 0.75
+    found = detector.step(*columns([(s, 300_000_000, 60.0) for s in range(series)]))
+    paused = found.score < 0.5
+    assert (found.alert | paused).all() and (found.score > 0.4).all()
+    assert (found.low > 10).all() and (found.high < 30).all()
+
+
+def test_the_warm_up_says_nothing() -> None:
+    rows = [(0, i * 1000, float(i % 7) * (100 if i == 50 else 1)) for i in range(90)]
+    found = Residual(1).step(*columns(rows))
+    assert not found.score.any() and np.isnan(found.low).all() and np.isnan(found.high).all()
+
+
+def test_sensitivity_scales_the_threshold() -> None:
+    rows = columns([(0, i * 1000, float(i % 7) + (90 if i == 700 else 0)) for i in range(701)])
+    once, twice = Residual(1).step(*rows), Residual(1).step(*rows, np.full(701, 200.0))
+    assert once.alert[-1] and not twice.alert[-1]
+    assert twice.score[-1] < once.score[-1]
+
+
+def test_growing_keeps_what_was_learnt() -> None:
+    rows = stream(1, 500)
+    small, large = Residual(SERIES), Residual(SERIES)
+    small.step(*columns(rows))
+    large.step(*columns(rows))
+    large.grow(100)
+    assert all((large.arrays()[name][:SERIES] == array).all() for name, array in small.arrays().items())
+    assert all(not array[SERIES:].any() and len(array) == 100 for array in large.arrays().values())
+
+
+def test_a_snapshot_of_another_form_is_refused() -> None:
+    arrays = Residual(3).arrays() | {"hour": np.zeros((3, 7), np.float32)}
+    with pytest.raises(ValueError) as refused:
+        Residual.restored(arrays)
+    assert "hour" in str(refused.value)
