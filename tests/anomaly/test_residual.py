@@ -99,10 +99,14 @@ def test_the_warm_up_says_nothing() -> None:
 
 
 def test_sensitivity_scales_the_threshold() -> None:
-    rows = columns([(0, i * 1000, float(i % 7) + (90 if i == 700 else 0)) for i in range(701)])
-    once, twice = Residual(1).step(*rows), Residual(1).step(*rows, np.full(701, 200.0))
-    assert once.alert[-1] and not twice.alert[-1]
-    assert twice.score[-1] < once.score[-1]
+    r = np.random.default_rng(2)
+    rows = columns([(0, i * 300_000, float(r.normal())) for i in range(1000)])
+    once, often = Residual(1), Residual(1)
+    once.step(*rows)
+    often.step(*rows, np.full(1000, 1000.0))
+    spike = columns([(0, 300_000_000, 90.0)])
+    assert not often.step(*rows, np.full(1000, 1000.0)).alert.any()
+    assert once.step(*spike).score[0] > often.step(*spike, np.full(1, 1000.0)).score[0] > 0
 
 
 def test_growing_keeps_what_was_learnt() -> None:
