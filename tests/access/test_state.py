@@ -70,7 +70,7 @@ def test_a_bad_policy_changes_nothing(value: bytes) -> None:
     state = started()
     state.apply(control(5, "policy", value))
     assert verdict(state, message("s-1", '{"temperature":1}'))[0] is Verdict.ACCEPTED
-    assert state.policies_refused == 1
+    assert state.policy.refused == 1
 
 
 def test_registry_events_take_effect_in_order_of_their_versions() -> None:
@@ -301,7 +301,7 @@ def test_what_was_decoded_before_leaves_no_trace() -> None:
     used.apply(control(0, "policy", check(shipped("loopback"), "t").encode()))
     fresh.apply(control(0, "policy", check(shipped("loopback"), "t").encode()))
     other = stage.create(1)
-    other.set_policy(check(shipped("loopback"), "t").encode())
+    other.apply(control(0, "policy", check(shipped("loopback"), "t").encode()))
     other.apply(data(0, [message("z", f'{{"m{n % 50}":1}}') for n in range(300)]))
     record = data(1, [message("z", f'{{"m{n % 7}":1,"t":"x"}}') for n in range(30)])
     assert used.apply(record)[0].value == fresh.apply(record)[0].value
@@ -311,7 +311,7 @@ def test_what_was_decoded_before_leaves_no_trace() -> None:
 def test_the_state_grows_to_a_quarter_of_a_million_devices_and_back_from_a_snapshot() -> None:
     stage = AccessStage()
     state = stage.create(0)
-    state.set_policy(check(shipped("loopback"), "t").encode())
+    state.apply(control(0, "policy", check(shipped("loopback"), "t").encode()))
     row = [f"sensor-{n}" for n in range(250_000)]
     for start in range(0, 250_000, 50_000):
         state.numbers(pa.array(row[start : start + 50_000]))

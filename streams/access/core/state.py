@@ -14,6 +14,7 @@ from runtime.columns.devices import NONE, DeviceTable
 from runtime.columns.spans import milliseconds
 from runtime.columns.types import Int32
 from runtime.stage.contract import Output, Record
+from runtime.stage.inband import InBand, key_of, version_of
 from schemas import ipc, raw
 from schemas.control import POLICY_KEY, Device, device_of
 from schemas.errors import ContractError
@@ -29,13 +30,12 @@ from streams.access.core.replays import Replays
 from streams.access.core.rules import NO_ROLE, Rules
 from streams.access.core.sequence import Sequences
 from streams.access.decode import Decoder
-from streams.access.policy import PolicyError, decode
+from streams.access.policy import decode
 
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS: Final = 250_000
 """Devices of a partition above which one that nobody registered is denied and not remembered."""
-_NO_VERSION: Final = Version(-1, -1)
 _FULL: Final = "unknown_device: not in the registry, and this partition remembers no more devices"
 
 
@@ -70,10 +70,8 @@ class State:
         self.sequences = Sequences(capacity)
         self.buckets = Buckets(capacity)
         self.replays = Replays()
-        self.policy: bytes | None = None
-        self.policy_version = _NO_VERSION
-        self.policies_refused = 0
-        self.rules: Rules = rules.nothing()
+        self.policy = InBand(POLICY_KEY, lambda value: Rules(decode(value)), rules.nothing())
+        self.rules: Rules = self.policy.value
         self._role_of: Int32 = self.registry.in_policy(self.rules)
 
     # --- records
@@ -144,27 +142,17 @@ class State:
     # --- control
 
     def _control(self, record: Record) -> None:
-        key = record.headers.get("key", b"").decode("utf-8", "replace")
-        version = Version.parse(record.headers.get("version", b""))
-        device = device_of(key)
-        if key == POLICY_KEY:
-            self._take_policy(version, record.value)
-        elif device is not None and is_device_id(device):
-            self._take_device(device, key, version, record.value)
-
-    def _take_policy(self, version: Version, value: bytes) -> None:
-        if version <= self.policy_version:
+        if self.policy.take(record):
+            self._ruled()
             return
-        self.policy_version = version
-        try:
-            self.set_policy(value)
-        except PolicyError as error:
-            self.policies_refused += 1
-            log.error("a policy was refused, the one before stays in force: %s", error.mistakes[0])
+        key = key_of(record)
+        device = device_of(key)
+        if device is not None and is_device_id(device):
+            self._take_device(device, key, version_of(record), record.value)
 
-    def set_policy(self, value: bytes) -> None:
-        self.rules = Rules(decode(value))
-        self.policy = value
+    def _ruled(self) -> None:
+        """A policy has come into force."""
+        self.rules = self.policy.value
         self._role_of = self.registry.in_policy(self.rules)
 
     def _take_device(self, device: str, key: str, version: Version, value: bytes) -> None:
@@ -218,7 +206,7 @@ class State:
         return np.where(numbers >= 0, roles, NO_ROLE).astype(np.int32)
 
     def why_no_role(self, device: int) -> str:
-        if self.policy is None:
+        if self.policy.text is None:
             return "unknown_device: no policy is in force yet"
         return _FULL if device == NONE else self.registry.why_no_role(device)
 
@@ -231,9 +219,9 @@ class State:
         origins = sorted(self.replays.rows)
         meta = {
             "time_ms": self.time_ms,
-            "policy": None if self.policy is None else self.policy.decode(),
-            "policy_version": [self.policy_version.epoch, self.policy_version.offset],
-            "policies_refused": self.policies_refused,
+            "policy": self.policy.text,
+            "policy_version": [self.policy.version.epoch, self.policy.version.offset],
+            "policies_refused": self.policy.refused,
             "words": self.registry.words,
             "replays": [[*origin, len(self.replays.rows[origin])] for origin in origins],
         }
@@ -273,10 +261,9 @@ class State:
         for epoch, partition, count in meta["replays"]:
             state.replays.rows[epoch, partition] = arrays["replays"][at : at + count]
             at += count
-        state.time_ms, state.policies_refused = meta["time_ms"], meta["policies_refused"]
-        state.policy_version = Version(*meta["policy_version"])
-        if meta["policy"] is not None:
-            state.set_policy(meta["policy"].encode())
+        state.time_ms = meta["time_ms"]
+        state.policy.restore(meta["policy"], meta["policy_version"], meta["policies_refused"])
+        state._ruled()
         return state
 
     def sizes(self) -> dict[str, int]:

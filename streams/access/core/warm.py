@@ -6,6 +6,8 @@ import pyarrow as pa
 
 from runtime.stage.contract import Record
 from schemas import headers, ipc, raw
+from schemas.control import POLICY_KEY
+from schemas.headers import Version
 from schemas.vocabulary import Kind
 from streams.access.core.stage import AccessStage
 from streams.access.policy import check, shipped
@@ -15,7 +17,8 @@ def warm() -> None:
     """Judge, snapshot and restore one small batch of a stage that is thrown away."""
     stage = AccessStage()
     state = stage.create(0)
-    state.set_policy(check(shipped("loopback"), "loopback.yaml").encode())
+    policy = check(shipped("loopback"), "loopback.yaml").encode()
+    state.apply(Record(0, 0, 0, 0, Kind.CONTROL, dict(headers.raw_control(Version(0, 0), POLICY_KEY)), policy))
     batch = _batch([b'{"value":1.5,"boot":1,"seq":0}', b'{"value":2.5,"text":"a","boot":1,"seq":1}', b"{"])
     state.apply(Record(0, 0, 0, 0, Kind.DATA, dict(headers.raw_data(len(batch))), ipc.encode(batch)))
     stage.restore(0, stage.encode(state.freeze()))
