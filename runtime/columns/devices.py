@@ -95,6 +95,19 @@ class DeviceTable:
         found: bytes = self.words[number].tobytes()
         return found.rstrip(b"\0").decode()
 
+    def ids(self, numbers: Any) -> Any:
+        """The StringArray of the ids of these numbers."""
+        body = self.words[numbers].view(np.uint8)
+        there = body != 0
+        offsets = np.zeros(len(body) + 1, np.int32)
+        np.cumsum(there.sum(axis=1), out=offsets[1:])
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body[there])]
+        return pa.Array.from_buffers(pa.string(), len(body), buffers)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.words.nbytes + self._slots.nbytes)
+
     def restore(self, words: Words) -> None:
         """Take these devices, in this order, for what is there. `words`: uint64[n, up to 8]."""
         capacity = max(1024, 1 << len(words).bit_length())
