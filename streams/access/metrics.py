@@ -11,6 +11,8 @@ REFUSED = Counter("millrace_access_refused_total", "messages denied or dead-lett
 READINGS = Counter("millrace_access_readings_total", "readings of accepted messages")
 MISSING = Counter("millrace_access_missing_total", "seq numbers given up: lost before they reached the bridge")
 REPLAYED = Counter("millrace_access_replayed_total", "messages that were replays of denied or dead-lettered ones")
+EVENTS = Counter("millrace_access_events_total", "event rows: accepted messages outside of telemetry, and connects")
+UNTOLD = Counter("millrace_access_untold_total", "rows of the platform's own that could not be read")
 FALLBACKS = Counter(
     "millrace_access_decode_fallbacks_total", "records decoded message by message because the batch path failed"
 )
@@ -38,6 +40,8 @@ def observe(seen: Seen, now_s: float) -> None:
     READINGS.inc(seen.counts.readings)
     MISSING.inc(seen.counts.missing)
     REPLAYED.inc(seen.counts.replayed)
+    EVENTS.inc(seen.counts.events)
+    UNTOLD.inc(seen.untold)
     FALLBACKS.inc(seen.fallback)
     for rule, count in seen.rules.items():
         REFUSED.labels(rule).inc(count)

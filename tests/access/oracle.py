@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from schemas.errors import ContractError
-from schemas.topics import is_device_id, parse_uplink
-from schemas.vocabulary import Quality, Verdict
+from schemas.topics import is_device_id, parse_platform, parse_uplink
+from schemas.vocabulary import Quality, Transport, Verdict
 from streams.access.core.runs import Fresh
 from streams.access.decode.formats import format_of
 from streams.access.decode.limits import Invalid
@@ -16,7 +16,19 @@ from tests.access.test_sequences import SetsOfDevice
 
 DAY_MS = 86_400_000
 Fate = tuple[Verdict, str | None, list[tuple[Any, ...]]]
-"""Verdict, rule that was broken, readings (device, channel, metric, time, value, text, quality)."""
+"""Verdict, rule that was broken, readings (device, channel, metric, time, value, text, quality) or the one event.
+Verdict EVENT: a row of the platform's own."""
+
+
+class Event(NamedTuple):
+    """What an event row says."""
+
+    device: str
+    metric: str
+    time: Any
+    payload: bytes
+    boot: int | None
+    seq: int | None
 
 
 class Reading(NamedTuple):
@@ -48,6 +60,17 @@ class Oracle:
             return None, "unknown_device"
         return self.roles.get(entry.role), "role"
 
+    def row(self, row: dict[str, Any]) -> Fate:
+        """The fate of a raw row, a message or the platform's own."""
+        if row.get("transport") != Transport.PLATFORM:
+            return self.message(row)
+        try:
+            device, event = parse_platform(row["topic"])
+        except ContractError:
+            return Verdict.EVENT, None, []
+        told = [Event(device, event, row["received_at"], row["payload"], None, None)]
+        return Verdict.EVENT, None, told if device == row["device"] else []
+
     def message(self, row: dict[str, Any]) -> Fate:
         device, replay = row["device"], row.get("replay_of")
         dead, boot, seq, message, uplink = self.decoded(row)
@@ -72,6 +95,8 @@ class Oracle:
                 denied = "rate"
         if denied:
             return Verdict.DENIED, denied, []
+        if uplink.branch != "telemetry":
+            return Verdict.ACCEPTED, None, [event_of(row, uplink, boot, seq)]
         return Verdict.ACCEPTED, None, [self.reading(row, uplink, r) for r in readings]
 
     def decoded(self, row: dict[str, Any]) -> tuple[str | None, int, int, Any, Any]:
@@ -154,6 +179,12 @@ class Oracle:
             reading.text,
             quality(metric_of(role, reading.metric), reading.value),
         )
+
+
+def event_of(row: dict[str, Any], uplink: Any, boot: int, seq: int) -> Event:
+    metric = "/".join((uplink.branch, *uplink.names))
+    named = (None if number < 0 else number for number in (boot, seq))
+    return Event(row["device"], metric, int(row.get("ts") or row["received_at"]), row["payload"], *named)
 
 
 def may(role: dict[str, Any], uplink: Any) -> bool:

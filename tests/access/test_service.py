@@ -132,6 +132,7 @@ def test_metrics_name_verdicts_and_rules(platform: Platform) -> None:
     platform.send(0, control(0, "policy", check(shipped("loopback"), "t").encode()))
     rows = [message("s-1", '{"a":1}', boot="1", seq="0")] * 2 + [message("s-1", "{")]
     rows.append(message("s-1", '{"a":1}') | {"topic": "d/other/telemetry/x"})
+    rows += [message("s-1", "", transport=2) | {"topic": topic} for topic in ("p/s-1/connected", "p/s-2/connected")]
     platform.send(0, data(1, rows))
     platform.send(0, tick(2, 1000))
     assert platform.producer.flush(20) == 0
@@ -142,6 +143,7 @@ def test_metrics_name_verdicts_and_rules(platform: Platform) -> None:
     for rule in ("json", "topic"):
         assert platform.metric(f'millrace_access_refused_total{{rule="{rule}"}}') == 1
     assert platform.metric("millrace_access_readings_total") == 1
+    assert platform.metric("millrace_access_events_total") == platform.metric("millrace_access_untold_total") == 1
     assert platform.metric("millrace_access_delay_seconds_count") == 1
     assert platform.end(signal.SIGTERM) == 0, platform.log.read_text()
 

@@ -130,12 +130,30 @@ def test_a_value_out_of_range_is_kept_and_marked() -> None:
     assert [row["value"] for row in rows] == [-51, 20, 81]
 
 
-def test_a_will_is_accepted_and_holds_no_reading() -> None:
+def test_a_will_is_accepted_and_has_one_event_row() -> None:
     state = started()
-    row = {"device": "s-1", "topic": "d/s-1/event/offline", "payload": b"\xff not json"}
-    outputs = state.apply(data(9, [row]))
-    assert rows_of(outputs) == []
-    assert counts_of(outputs) == Counts(received=1, accepted=1)
+    row = {"device": "s-1", "topic": "d/s-1/event/offline", "payload": b"\xff not json", "boot": "3", "seq": "7"}
+    outputs = state.apply(data(9, [row, row]))
+    (found,) = rows_of(outputs)
+    given = {key: found[key] for key in ("verdict", "device", "publisher", "metric", "payload", "boot", "seq")}
+    assert list(given.values()) == [Verdict.EVENT, "s-1", "s-1", "event/offline", b"\xff not json", 3, 7]
+    assert found["time"] == found["received_at"]
+    assert counts_of(outputs) == Counts(received=2, accepted=1, duplicates=1, events=1)
+
+
+def test_events_stand_among_readings_in_the_order_of_the_raw_rows() -> None:
+    state = started(
+        "roles: {sensor: {publish: [telemetry/climate, config]}, open: {publish: []}, gateway: {publish: []}}"
+    )
+    platform = {"device": "new", "topic": "p/new/connected", "payload": b"{}", "transport": int(Transport.PLATFORM)}
+    config = {"device": "s-1", "topic": "d/s-1/config", "payload": b"{}", "content_type": "application/json"}
+    rows = [platform, message("s-1", '{"a":1,"b":2}'), config, message("s-1", "{"), message("s-1", '{"a":3}'), platform]
+    found = rows_of(state.apply(data(9, rows)))
+    assert [(row["raw_row"], row["reading_index"], row["metric"]) for row in found] == [
+        (0, 0, "connected"), (1, 0, "a"), (1, 1, "b"), (2, 0, "config"), (3, 0, None), (4, 0, "a"), (5, 0, "connected"),
+    ]  # fmt: skip
+    assert [row["value"] for row in found] == [None, 1, 2, None, None, 3, None]
+    assert found[2]["device"] == "s-1" and found[3]["content_type"] == "application/json"
 
 
 def test_a_denied_message_keeps_its_bytes_and_everything_it_came_with() -> None:
@@ -164,11 +182,21 @@ def test_a_childs_readings_need_the_registry_to_name_the_publisher_as_its_parent
 
 def test_platform_rows_are_no_messages() -> None:
     state = started()
-    platform = message("s-1", "connected", transport=int(Transport.PLATFORM))
+    platform = {"device": "s-1", "topic": "p/s-1/connected", "payload": b"{}", "transport": int(Transport.PLATFORM)}
     outputs = state.apply(data(9, [platform, message("s-1", '{"temperature":1}'), platform]))
+    assert counts_of(outputs) == Counts(received=1, accepted=1, readings=1, events=2)
+    assert [row["raw_row"] for row in rows_of(outputs)] == [0, 1, 2]
+    assert counts_of(state.apply(data(10, [platform]))) == Counts(events=1)
+
+
+@pytest.mark.parametrize("topic", ["d/s-1/telemetry/climate", "p/s-1/exploded", "p/s-2/connected", ""])
+def test_a_platform_row_that_says_nothing_is_passed_over_and_counted(topic: str) -> None:
+    state = started()
+    row = message("s-1", "{}", transport=int(Transport.PLATFORM)) | {"topic": topic}
+    outputs = state.apply(data(9, [row, message("s-1", '{"temperature":1}')]))
     assert counts_of(outputs) == Counts(received=1, accepted=1, readings=1)
-    assert [row["raw_row"] for row in rows_of(outputs)] == [1]
-    assert counts_of(state.apply(data(10, [platform]))) == Counts()
+    assert [found["raw_row"] for found in rows_of(outputs)] == [1]
+    assert state.seen.untold == 1
 
 
 def test_a_denied_seq_is_spent() -> None:

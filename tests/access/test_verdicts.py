@@ -10,10 +10,10 @@ import pytest
 from runtime.stage.contract import Record
 from schemas.control import Device
 from schemas.headers import COUNTS
-from schemas.vocabulary import Verdict
+from schemas.vocabulary import Transport, Verdict
 from streams.access.core.stage import AccessStage
 from streams.access.policy import check
-from tests.access.oracle import DAY_MS, Oracle
+from tests.access.oracle import DAY_MS, Event, Oracle
 from tests.access.support import NOW_MS, control, counts_of, data, registered, rows_of, same, tick
 
 ROLES: dict[str, Any] = {
@@ -81,7 +81,7 @@ class World:
         if roll < 0.2:
             return tick(self.offset, self.now), None
         rows = [self.row() for _ in range(self.random.choice([1, 2, 7, 40]))]
-        return data(self.offset, rows), [self.oracle.message(row) for row in rows]
+        return data(self.offset, rows), [self.oracle.row(row) for row in rows]
 
     def policy(self) -> Record:
         roles = dict(ROLES)
@@ -112,6 +112,8 @@ class World:
             if r.random() < 0.4:
                 again["replay_of"] = f"0/3/{r.randrange(4)}/{r.randrange(3)}"
             return again
+        if r.random() < 0.05:
+            return self.platform_row()
         device = r.choice([*DEVICES, "s-1", "l-1", "l-1", "g-1", "sh-1", "sh-1", "sh-1"])
         row = {
             "device": device,
@@ -127,6 +129,17 @@ class World:
             row["device"] = r.choice(["UPPER", "a/b", "x" * 70, "nul\0"])
         self.sent.append(row)
         return row
+
+    def platform_row(self) -> dict[str, Any]:
+        r = self.random
+        device = r.choice(["s-1", "nobody", "UPPER"])
+        return {
+            "device": device if r.random() < 0.9 else "other",
+            "topic": f"p/{device}/{r.choice(['connected', 'disconnected', 'disconnected', 'gone'])}",
+            "payload": b'{"reason":"timeout"}',
+            "transport": int(Transport.PLATFORM),
+            "received_at": self.now,
+        }
 
     def topic(self, device: str) -> str:
         roll = self.random.random()
@@ -181,6 +194,11 @@ def answers(outputs: Any, rows: int) -> list[Any]:
         verdicts = {row["verdict"] for row in told}
         if not told:
             found.append(None)
+        elif verdicts == {Verdict.EVENT}:
+            (row,) = told
+            assert row["device"] == row["publisher"] and row["reading_index"] == 0
+            assert {row[k] for k in ("channel", "value", "text", "reason", "topic", "ts")} == {None}
+            found.append(Event(*(row[k] for k in Event._fields)))
         elif verdicts == {Verdict.ACCEPTED}:
             assert [row["reading_index"] for row in told] == list(range(len(told)))
             keys = ("device", "channel", "metric", "time", "value", "text", "quality")
@@ -194,10 +212,12 @@ def answers(outputs: Any, rows: int) -> list[Any]:
 def expected(fates: list[Any]) -> list[Any]:
     out: list[Any] = []
     for verdict, rule, readings in fates:
-        if verdict is Verdict.ACCEPTED:
+        if readings and isinstance(readings[0], Event):
+            out.append(readings[0]._replace(time=moment(readings[0].time)))
+        elif verdict is Verdict.ACCEPTED:
             out.append([(*r[:3], moment(r[3]), *r[4:]) for r in readings] or None)
         else:
-            out.append(None if verdict is Verdict.DUPLICATE else (verdict, rule))
+            out.append(None if verdict in (Verdict.DUPLICATE, Verdict.EVENT) else (verdict, rule))
     return out
 
 
@@ -217,12 +237,14 @@ def test_batches_are_judged_as_the_oracle_judges_message_by_message(seed: int) -
             continue
         assert answers(outputs, len(fates)) == expected(fates)
         counts = counts_of(outputs)
-        verdicts = [verdict for verdict, _, _ in fates]
+        verdicts = [verdict for verdict, _, _ in fates if verdict is not Verdict.EVENT]
+        told = [rows for _, _, rows in fates if rows and isinstance(rows[0], Event)]
+        assert counts.events == len(told)
         assert [getattr(counts, name) for name in COUNTS[:5]] == [
-            len(fates),
+            len(verdicts),
             *(verdicts.count(v) for v in (Verdict.ACCEPTED, Verdict.DENIED, Verdict.DEAD_LETTER, Verdict.DUPLICATE)),
         ]
-        assert counts.readings == sum(len(r) for _, _, r in fates)
+        assert counts.readings == sum(len(r) for _, _, r in fates) - len(told)
         missing += counts.missing
     assert missing == sum(sets.given_up for sets in world.oracle.seqs.values())
 

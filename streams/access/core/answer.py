@@ -12,6 +12,7 @@ from runtime.columns.types import Bool, Int32, Int64
 from schemas.headers import Counts
 from schemas.readings import DICTIONARY, SCHEMA
 from schemas.vocabulary import Verdict
+from streams.access.core import events
 from streams.access.core.judge import Judged
 from streams.access.core.topics import NO_CHANNEL
 from streams.access.decode import first_seen
@@ -30,6 +31,7 @@ def counts(judged: Judged, replayed: int) -> Counts:
         replayed=replayed,
         missing=judged.sequences.missing,
         readings=int(judged.keep.sum()),
+        events=len(events.messages(judged)),
     )
 
 

@@ -12,7 +12,7 @@ class AccessStage:
     """Decides about every message. Partitions share the decoder, which learns shapes of payloads and nothing else."""
 
     name = "access"
-    logic_version = 1
+    logic_version = 2
     source = RAW
     outputs = (READINGS,)
 

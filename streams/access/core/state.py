@@ -3,7 +3,7 @@
 import logging
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from schemas.headers import Counts, ReadingsHeaders, Version, number
 from schemas.readings import SCHEMA
 from schemas.topics import READINGS, is_device_id
 from schemas.vocabulary import Kind, Transport
-from streams.access.core import answer, rules
+from streams.access.core import answer, events, rules
 from streams.access.core.buckets import Buckets
 from streams.access.core.judge import Judged, judge
 from streams.access.core.registry import NO_PARENT, UNREGISTERED, Registry
@@ -50,12 +50,14 @@ class Frozen:
 @dataclass(slots=True)
 class Seen:
     """What the last data record was, for metrics: `rules` counts denied and dead messages by rule, `received_ms` is
-    when the bridge read the last message, `fallback` whether the decoder's batch path failed."""
+    when the bridge read the last message, `fallback` whether the decoder's batch path failed, `untold` rows of the
+    platform's own that could not be read."""
 
     counts: Counts = field(default_factory=Counts)
     rules: Tally[str] = field(default_factory=Tally)
     received_ms: int = 0
     fallback: bool = False
+    untold: int = 0
 
 
 class State:
@@ -94,6 +96,9 @@ class State:
         messages, raw_rows = _messages(batch)
         self.seen = Seen()
         counts, found = self._judged(messages, raw_rows) if len(messages) else (Counts(), _EMPTY)
+        if raw_rows is not None:
+            told, self.seen.untold = events.of_platform(batch, _others(len(batch), raw_rows))
+            counts, found = replace(counts, events=counts.events + len(told)), events.merged(found, told)
         self.seen.counts = counts
         return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
 
@@ -105,6 +110,8 @@ class State:
             column = batch.column("replay_of")
             counts = answer.counts(judged, len(column) - column.null_count)
             found = answer.build(batch, judged, raw_rows)
+            if counts.events:
+                found = events.merged(found, events.of_messages(batch, judged, raw_rows))
         except MemoryError:
             raise  # says nothing about the message
         except Exception as error:
@@ -282,13 +289,20 @@ _EMPTY: Final = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 
 
 def _messages(batch: Any) -> tuple[Any, Int32 | None]:
-    """(rows that devices sent, their rows in the raw record or None for the same). Platform rows are no messages: later
-    stages will read them; access lets them be."""
+    """(rows that devices sent, their rows in the raw record or None for the same). Platform rows are no messages."""
     own = np.frombuffer(batch.column("transport").buffers()[1], np.uint8)
     own = own[batch.column("transport").offset :][: len(batch)] != Transport.PLATFORM if len(batch) else own[:0] != 0
     if own.all():
         return batch, None
     return batch.filter(pa.array(own)), positions(own).astype(np.int32)
+
+
+def _others(rows: int, chosen: Int32) -> Int32:
+    """The rows that are not chosen."""
+    other = np.ones(rows, bool)
+    other[chosen] = False
+    found: Int32 = positions(other).astype(np.int32)
+    return found
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
