@@ -1,100 +1,46 @@
 """Checks a policy and names every mistake with its line."""
 
-import difflib
-import math
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import orjson
-
-from schemas.errors import ContractError
+from runtime.checking.checker import UNIT_WORDS, Checker, Mistakes, checked, hint, json_tree, yaml_tree
+from runtime.checking.tree import Node
 from schemas.topics import is_name
 from streams.access.policy.model import (
     MAX_AGE_S,
     MAX_AHEAD_S,
-    UNIT_S,
     UNLIMITED,
     MetricRule,
     Policy,
     Rate,
     Role,
 )
-from streams.access.policy.tree import Broken, Node, from_plain, from_yaml
-
-T = TypeVar("T")
 
 BRANCHES: Final = {"telemetry": 1, "event": 1, "reply": 1, "config": 0, "control": 2}
 """Names that follow each branch of an uplink topic (schemas.topics)."""
 MAX_BYTES: Final = 1 << 40
 MAX_ROLES: Final = 1_000
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*([a-z]+)").fullmatch
-_DURATION = re.compile(r"(\d+)\s*([a-z]+)").fullmatch
 _METRIC = re.compile(r"\*|[A-Za-z0-9_.-]{1,250}(\.\*)?").fullmatch
-_UNIT_WORDS: Final = {"s": "s", "sec": "s", "m": "m", "min": "m", "h": "h", "d": "d"}
 
 
-class PolicyError(ContractError):
-    """Every mistake, one line each: `FILE:LINE: what is wrong`."""
-
-    def __init__(self, mistakes: list[str]) -> None:
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+PolicyError = Mistakes
 
 
 def check(text: str, source: str) -> Policy:
     """The policy that YAML describes. `source` names the text in mistakes. Raises PolicyError."""
-    try:
-        root = from_yaml(text)
-    except Broken as error:
-        raise PolicyError([f"{source}:{error.line}: {error}"]) from None
-    return _checked(root, source)
+    checker = _Checker()
+    return checked(yaml_tree(text), checker.policy, checker, source)
 
 
 def decode(value: bytes) -> Policy:
     """The policy of a control record, as Policy.encode wrote it. Raises PolicyError."""
-    try:
-        return _checked(from_plain(orjson.loads(value)), "policy")
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise PolicyError([f"policy:1: no JSON: {error}"]) from None
-
-
-def _checked(root: Node, source: str) -> Policy:
     checker = _Checker()
-    policy = checker.policy(root)
-    if checker.mistakes:
-        raise PolicyError([f"{source}:{line}: {text}" for line, text in sorted(set(checker.mistakes))])
-    return policy
+    return checked(json_tree(value), checker.policy, checker, "policy")
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
-
-
-class _Checker:
-    """Walks the tree. A value that is wrong is noted and replaced by a harmless one, so that the walk goes on."""
-
-    def __init__(self) -> None:
-        self.mistakes: list[tuple[int, str]] = []
-
-    def wrong(self, line: int, text: str) -> None:
-        self.mistakes.append((line, text))
-
-    def entries(self, node: Node, what: str, known: Iterable[str] | None = None) -> dict[str, Node]:
-        """Keys and values of a mapping; notes keys that stand twice or are unknown."""
-        if node.kind != "map":
-            self.wrong(node.line, f"{what} must be a mapping, not {node.shown}")
-            return {}
-        found: dict[str, Node] = {}
-        for key, line, value in node.value:
-            if key in found:
-                self.wrong(line, f"{what}: {key!r} stands twice")
-            elif known is not None and key not in known:
-                self.wrong(line, f"{what}: unknown key {key!r}{_hint(key, known)}")
-            else:
-                found[key] = value
-        return found
+class _Checker(Checker):
+    """The language of policies."""
 
     def policy(self, root: Node) -> Policy:
         top = self.entries(root, "the policy", ("roles", "unknown"))
@@ -162,7 +108,7 @@ class _Checker:
         if text is None:
             self.wrong(node.line, f"{what}: {node.shown} is no topic")
         elif branch not in BRANCHES:
-            self.wrong(node.line, f"{what}: {text[:80]!r} begins with no branch of an uplink{_hint(branch, BRANCHES)}")
+            self.wrong(node.line, f"{what}: {text[:80]!r} begins with no branch of an uplink{hint(branch, BRANCHES)}")
         elif len(names) != BRANCHES[branch]:
             shape = "/".join([branch] + ["{name}"] * BRANCHES[branch])
             self.wrong(node.line, f"{what}: {text[:80]!r} has {len(names)} names after the branch; expected {shape}")
@@ -192,26 +138,9 @@ class _Checker:
             self.wrong(answer.line, f"{what}: out_of_range must be keep or refuse, not {answer.shown}")
         return MetricRule(pattern, False, low, high, answer is not None and answer.value == "refuse")
 
-    def number(self, what: str, node: Node) -> float | None:
-        value = node.value if node.kind == "scalar" else None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(_float(value)):
-            self.wrong(node.line, f"{what} must be a number, not {node.shown}")
-            return None
-        return float(value)
-
-    def whole(self, low: int, high: int) -> Callable[[str, Node], int | None]:
-        def whole(what: str, node: Node) -> int | None:
-            value = node.value if node.kind == "scalar" else None
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                self.wrong(node.line, f"{what} must be a whole number from {low} to {high}, not {node.shown}")
-                return None
-            return value
-
-        return whole
-
     def rate(self, what: str, node: Node) -> Rate | None:
         found = _RATE(node.value) if isinstance(node.value, str) else None
-        unit = _UNIT_WORDS.get(found[2]) if found else None
+        unit = UNIT_WORDS.get(found[2]) if found else None
         if found is None or unit is None or not 1e-3 <= float(found[1]) <= 1e6:
             self.wrong(node.line, f"{what} must be like 10/s, 600/m, 20/h or 5/d, not {node.shown}")
             return None
@@ -220,16 +149,7 @@ class _Checker:
     def duration(self, what: str, node: Node) -> int | None:
         if node.value == UNLIMITED:
             return None
-        found = _DURATION(node.value) if isinstance(node.value, str) else None
-        unit = _UNIT_WORDS.get(found[2]) if found else None
-        if found is None or unit is None or int(found[1][:12]) * UNIT_S[unit] > 10**11:
+        found = self.seconds(node)
+        if found is None:
             self.wrong(node.line, f"{what} must be like 400d, 36h, 15m, 30s or {UNLIMITED}, not {node.shown}")
-            return None
-        return int(found[1]) * UNIT_S[unit]
-
-
-def _float(value: int | float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+        return found

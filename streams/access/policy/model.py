@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import orjson
 
-UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-"""Units of rates and durations, seconds."""
+from runtime.checking.checker import UNIT_S
+
 DAY_S: Final = 86_400
 MAX_AGE_S: Final = 400 * DAY_S
 MAX_AHEAD_S: Final = DAY_S

@@ -1,0 +1,53 @@
+"""What commands share that publish into `platform.control`: read a checked file, write a record, know its version."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from runtime.checking.checker import Mistakes
+from runtime.errors import RetryableError
+from runtime.kafka import clients, topics
+from runtime.settings import KafkaSettings
+from schemas.topics import CONTROL
+
+T = TypeVar("T")
+_TIMEOUT_S: Final = 15.0
+file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+def read(file: Path, check: Callable[[str, str], T]) -> T:
+    """What `check(text, source)` makes of a file; every mistake on standard error and exit code 1 otherwise."""
+    try:
+        return check(file.read_text(encoding="utf-8"), str(file))
+    except UnicodeDecodeError as error:
+        mistakes = [f"{file}:1: byte {error.start} is no UTF-8"]
+    except Mistakes as error:
+        mistakes = error.mistakes
+    for mistake in mistakes:
+        click.echo(mistake, err=True)
+    click.echo(f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}; nothing was changed", err=True)
+    raise SystemExit(1)
+
+
+def publish(kafka: KafkaSettings, key: str, value: bytes, see: str) -> tuple[int, int]:
+    """Write a control record and wait for the acknowledgement; its version (epoch, offset). `see`: the command that
+    tells whether it is in force when none came."""
+    current = epoch(kafka)
+    offsets: list[int] = []
+
+    def delivered(error: object, message: object) -> None:
+        if error is None:
+            offsets.append(message.offset())  # type: ignore[attr-defined]
+
+    producer = clients.producer(kafka)
+    producer.produce(CONTROL, key=key, value=value, on_delivery=delivered)
+    if producer.flush(_TIMEOUT_S) or not offsets:
+        raise RetryableError(f"Kafka did not acknowledge {key}; whether it is in force, `{see}` tells")
+    return current, offsets[0]
+
+
+def epoch(kafka: KafkaSettings) -> int:
+    """That of platform.control."""
+    return topics.facts(kafka, CONTROL)[CONTROL].epoch
