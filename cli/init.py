@@ -11,7 +11,7 @@ import click
 from cli.context import data_option, settings
 from cli.policy import publish
 from runtime.errors import RetryableError
-from runtime.kafka import topics
+from runtime.kafka import clients, rights, topics
 from runtime.settings import KafkaSettings, setting
 from schemas.control import POLICY_KEY
 from sinks.migrate import migrate
@@ -31,6 +31,7 @@ class InitSettings(KafkaSettings, MigrationSettings):
     )
     replication: int = setting(1, doc="copies of every topic: 1 on one machine, 3 in production", low=1, high=9)
     kafka_retention_days: int = setting(7, doc="how long Kafka keeps telemetry: how far back can be replayed", low=1)
+    kafka_acls: bool = setting(False, doc="keep Kafka's access lists (needs an authorizer and certificates)")
     starting_policy: str = setting("default", doc="policy of a platform that has none yet", choices=SHIPPED)
 
 
@@ -45,6 +46,9 @@ def init(data: Path) -> None:
     plans = topics.plans(found.partitions, found.replication, found.kafka_retention_days * topics.DAY_MS)
     facts = patiently(lambda: topics.ensure(found, plans, found.replication))
     click.echo("topics: " + ", ".join(f"{name} (epoch {fact.epoch})" for name, fact in facts.items()))
+    if found.kafka_acls:
+        made, removed = patiently(lambda: rights.ensure(clients.admin(found)))
+        click.echo(f"access lists: {made} made, {removed} removed")
     applied = patiently(lambda: migrate(found))
     click.echo("migrations: " + (", ".join(applied) or "nothing to do"))
     published = patiently(lambda: publish_starting_policy(found, found.starting_policy))

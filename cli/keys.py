@@ -3,47 +3,34 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
+from cli.users import USERS, document
 from identity.authority import Authority
+from runtime.kafka.rights import RIGHTS, SUPER, principal
 
-UID: Final = {"mosquitto": 1883, "bridge": 10001, "http": 10001, "clickhouse": 101, "sink": 10001, "authority": 10001}
-"""Who reads each folder: the users of the public images and of ours."""
+_OURS: Final = 10001
+UID: Final = {"mosquitto": 1883, "clickhouse": 101, "kafka": 1000, "grafana": 472}
+"""Users of the public images, by the folder that they read; every other folder is for ours."""
 
 SERVER_NAMES: Final = ("mosquitto", "bridge-http", "localhost", "127.0.0.1")
+KAFKA_NAMES: Final = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 BRIDGE_CN: Final = "millrace.bridge.0"
 """With dots, which no device id has: no device can be enrolled as the bridge."""
 
-USERS_XML: Final = """<clickhouse>
-  <users>
-    <default remove="remove"/>
-    <millrace>
-      <password_sha256_hex>{password}</password_sha256_hex>
-      <networks><ip>::/0</ip></networks>
-      <profile>default</profile>
-      <quota>default</quota>
-    </millrace>
-  </users>
-</clickhouse>
+_KAFKA_PROPERTIES: Final = b"""# Kafka by mutual TLS; the certificate's CN says who this service is
+security.protocol=ssl
+ssl.ca.location=/keys/kafka-ca.crt
+ssl.certificate.location=/keys/kafka.crt
+ssl.key.location=/keys/kafka.key
 """
 
-
-def _write(file: Path, data: bytes, uid: int) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400)
-    with os.fdopen(descriptor, "wb") as out:
-        out.write(data)
-    if os.geteuid() == 0:
-        os.chown(file, uid, uid)
-
-
-def _password() -> tuple[bytes, bytes]:
-    """The sink's password and the server's file of users that knows its hash."""
-    password = secrets.token_urlsafe(32).encode()
-    return password, USERS_XML.format(password=hashlib.sha256(password).hexdigest()).encode()
+Made = tuple[tuple[str, ...], Callable[[], tuple[bytes, ...]]]
+"""Names of files that belong together, and how they are made."""
 
 
 def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
@@ -51,27 +38,73 @@ def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
 
     Files that belong together are made together: half of a pair is made anew with the other half.
     """
-    for name, uid in UID.items():
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(folder / name, uid, uid)
-    authority = Authority.open(folder / "authority")
-    pairs: list[tuple[tuple[str, ...], Callable[[], tuple[bytes, ...]]]] = [
-        (("mosquitto/server.crt", "mosquitto/server.key"), lambda: authority.issue_server(server_names)),
-        (("http/server.crt", "http/server.key"), lambda: authority.issue_server(server_names)),
-        (("bridge/client.crt", "bridge/client.key"), lambda: authority.issue_client(BRIDGE_CN)),
-        (("sink/password", "clickhouse/millrace.xml"), _password),
-        *(((f"{who}/ca.crt",), lambda: (authority.certificate_pem,)) for who in ("mosquitto", "bridge", "http")),
-    ]
+    devices, services = (Authority.open(_room(folder, name)) for name in ("authority", "services"))
     written = []
-    for names, maker in pairs:
+    for names, maker in (*_devices(devices, server_names), *_services(services), *_clickhouse()):
         if all((folder / name).exists() for name in names):
             continue
         for name, data in zip(names, maker(), strict=True):
-            (folder / name).unlink(missing_ok=True)
-            _write(folder / name, data, UID[name.split("/")[0]])
+            _write(_room(folder, name.split("/")[0]) / name.split("/")[1], data)
             written.append(name)
     return written
+
+
+def _devices(authority: Authority, server_names: tuple[str, ...]) -> Iterator[Made]:
+    """What devices meet: the broker's and the HTTP bridge's certificates, and the bridge's own to the broker."""
+    for who in ("mosquitto", "bridge-http"):
+        yield (f"{who}/server.crt", f"{who}/server.key"), lambda: authority.issue_server(server_names)
+    yield ("bridge/client.crt", "bridge/client.key"), lambda: authority.issue_client(BRIDGE_CN)
+    for who in ("mosquitto", "bridge", "bridge-http"):
+        yield (f"{who}/ca.crt",), lambda: (authority.certificate_pem,)
+
+
+def _services(authority: Authority) -> Iterator[Made]:
+    """Kafka's and its clients' certificates, by an authority of their own: no device's certificate opens Kafka."""
+
+    def node() -> tuple[bytes, ...]:
+        certificate, key = authority.issue_node(principal("kafka"), KAFKA_NAMES)
+        return (key + certificate, authority.certificate_pem)
+
+    yield ("kafka/node.pem", "kafka/ca.pem"), node
+    for who in (*RIGHTS, *(name for name in SUPER if name != "kafka")):
+        yield (
+            (f"{who}/kafka.crt", f"{who}/kafka.key"),
+            lambda who=who: authority.issue_client(principal(who)),
+        )
+        yield (f"{who}/kafka-ca.crt",), lambda: (authority.certificate_pem,)
+        yield (f"{who}/kafka.properties",), lambda: (_KAFKA_PROPERTIES,)
+
+
+def _clickhouse() -> Iterator[Made]:
+    """A password for each user, in the folder of whoever uses it, with the server's file that knows its hash."""
+    for user in USERS:
+
+        def pair(name: str = user.name) -> tuple[bytes, bytes]:
+            password = secrets.token_urlsafe(32).encode()
+            return password, document(name, hashlib.sha256(password).hexdigest()).encode()
+
+        yield (f"{user.room}/{user.name}.password", f"clickhouse/{user.name}.xml"), pair
+
+
+def _room(folder: Path, name: str) -> Path:
+    room = folder / name
+    room.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(room, _uid(name), _uid(name))
+    return room
+
+
+def _uid(room: str) -> int:
+    return UID.get(room, _OURS)
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o400)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(data)
+    if os.geteuid() == 0:
+        os.chown(file, _uid(file.parent.name), _uid(file.parent.name))
 
 
 @click.command()

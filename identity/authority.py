@@ -67,20 +67,26 @@ class Authority:
         """
         if not _is_common_name(cn):
             raise ValueError(f"{cn!r} cannot be a certificate's CN: expected [A-Za-z0-9_.-]{{1,64}}")
-        return self._issue(cn, days, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+        return self._issue(cn, days, [ExtendedKeyUsageOID.CLIENT_AUTH], None)
 
     def issue_server(self, names: Iterable[str], days: int = SERVER_DAYS) -> tuple[bytes, bytes]:
         """(certificate, private key) as PEM for a server reached by any of `names`, host names or IP addresses."""
         names = list(names)
-        return self._issue(names[0], days, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue(names[0], days, [ExtendedKeyUsageOID.SERVER_AUTH], names)
 
-    def _issue(self, cn: str, days: int, usage: x509.ObjectIdentifier, names: list[str] | None) -> tuple[bytes, bytes]:
+    def issue_node(self, cn: str, names: Iterable[str], days: int = SERVER_DAYS) -> tuple[bytes, bytes]:
+        """The same for a server that is a client of its equals, too (a Kafka broker), known to them as `cn`."""
+        return self._issue(cn, days, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], list(names))
+
+    def _issue(
+        self, cn: str, days: int, usages: list[x509.ObjectIdentifier], names: list[str] | None
+    ) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(cn), self._certificate.subject, key, days)
         builder = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names:

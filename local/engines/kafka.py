@@ -41,6 +41,8 @@ class Kafka:
     controller_port: int
     jvm: tuple[str, ...] = ()
     """More options of the JVM."""
+    more: str = ""
+    """More lines of server.properties; the last of equal names counts."""
 
     @property
     def bootstrap(self) -> str:
@@ -62,7 +64,7 @@ class Kafka:
         text = Template((_TEMPLATES / "server.properties").read_text()).substitute(
             port=self.port, controller_port=self.controller_port, log=self.folder / "log"
         )
-        self._properties.write_text(text)
+        self._properties.write_text(text + self.more)
 
     def _java(self, *main: str) -> tuple[str, ...]:
         java = shutil.which("java")

@@ -16,10 +16,10 @@ def test_everything_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) 
 
 def test_half_of_a_pair_is_made_anew_with_the_other_half(tmp_path: Path) -> None:
     make(tmp_path, ("localhost",))
-    (tmp_path / "sink/password").unlink()
-    assert sorted(make(tmp_path, ("localhost",))) == ["clickhouse/millrace.xml", "sink/password"]
-    digest = hashlib.sha256((tmp_path / "sink/password").read_bytes()).hexdigest()
-    assert digest in (tmp_path / "clickhouse/millrace.xml").read_text()
+    (tmp_path / "sink/sink.password").unlink()
+    assert sorted(make(tmp_path, ("localhost",))) == ["clickhouse/sink.xml", "sink/sink.password"]
+    digest = hashlib.sha256((tmp_path / "sink/sink.password").read_bytes()).hexdigest()
+    assert digest in (tmp_path / "clickhouse/sink.xml").read_text()
 
 
 def test_no_device_can_be_enrolled_as_the_bridge() -> None:
