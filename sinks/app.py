@@ -13,7 +13,7 @@ from schemas import topics
 from sinks import metrics
 from sinks.adapters.tables import Tables
 from sinks.engine import Engine
-from sinks.migrate import migrate
+from sinks.migrate import check_migrated, migrate
 from sinks.settings import SinkSettings
 from sinks.writer import Writer
 
@@ -38,7 +38,7 @@ class Sink:
     async def _begin(self) -> None:
         settings = self.settings
         found = await self._patiently(lambda: facts(settings, topics.RAW, topics.READINGS))
-        await self._patiently(lambda: migrate(settings))
+        await self._patiently(lambda: migrate(settings) if settings.sink_migrates else check_migrated(settings))
         tables = Tables(settings)
         writer = Writer(tables, metrics.delay_histogram(), settings.sink_writers)
         self.engine = Engine(settings, found, tables, writer)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runtime.errors import RefusedError
+from runtime.errors import RefusedError, RetryableError
 from sinks.adapters.clickhouse import ClickHouse, database_of, translated
 from sinks.core.statements import fill, split
 from sinks.settings import MigrationSettings
@@ -64,6 +64,17 @@ def migrate(settings: MigrationSettings) -> list[str]:
         return applied
     finally:
         db.close()
+
+
+def check_migrated(settings: MigrationSettings) -> None:
+    """For a sink that may not change tables. Raises RetryableError until all migrations are applied."""
+    db = ClickHouse(settings)
+    try:
+        missing = [m.name for m in migrations() if not _is_applied(db, m)]
+    finally:
+        db.close()
+    if missing:
+        raise RetryableError(f"the tables lack {', '.join(missing)}: `millrace init` applies them")
 
 
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS migrations

@@ -29,6 +29,7 @@ class MigrationSettings(ClickHouseSettings):
 class SinkSettings(KafkaSettings, ServiceSettings, MigrationSettings):
     """Everything `python -m sinks` reads."""
 
+    sink_migrates: bool = setting(True, doc="bring the tables to their newest form; false: wait for `millrace init`")
     sink_group: str = setting("millrace-sink", doc="Kafka consumer group")
     sink_range_rows: int = setting(50_000, doc="a range ends at so many rows", low=1, high=1_000_000)
     sink_range_bytes: int = setting(16 << 20, doc="or so many bytes of Kafka values", low=1)

@@ -68,6 +68,18 @@ def test_a_claim_left_behind_by_a_killed_process_is_passed_over(
     assert db.rows("SELECT count() FROM extra") == [(0,)]
 
 
+def test_a_sink_that_may_not_change_tables_waits_until_somebody_has(
+    database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    migrations.check_migrated(database)
+    (tmp_path / "9002_extra.sql").write_text("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = ${engine} ORDER BY a")
+    monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
+    with pytest.raises(RetryableError, match=r"9002_extra\.sql.*millrace init"):
+        migrations.check_migrated(database)
+    migrate(database)
+    migrations.check_migrated(database)
+
+
 def test_a_migration_changed_after_it_was_applied_is_refused(
     db: ClickHouse, database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
