@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -67,10 +68,7 @@ def _services(authority: Authority) -> Iterator[Made]:
 
     yield ("kafka/node.pem", "kafka/ca.pem"), node
     for who in (*RIGHTS, *(name for name in SUPER if name != "kafka")):
-        yield (
-            (f"{who}/kafka.crt", f"{who}/kafka.key"),
-            lambda who=who: authority.issue_client(principal(who)),
-        )
+        yield (f"{who}/kafka.crt", f"{who}/kafka.key"), partial(authority.issue_client, principal(who))
         yield (f"{who}/kafka-ca.crt",), lambda: (authority.certificate_pem,)
         yield (f"{who}/kafka.properties",), lambda: (_KAFKA_PROPERTIES,)
 
