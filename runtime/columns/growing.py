@@ -70,6 +70,10 @@ class Words:
         self._ends.append([len(self._body)])
         return number
 
+    def number(self, word: str) -> int:
+        """The number of one word, NONE where it is not there."""
+        return self._numbers.get(word, NONE)
+
     def word(self, number: int) -> str:
         return self._list[number]
 
