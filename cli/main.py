@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "demo": "cli.demo",
     "device": "cli.device",
     "policy": "cli.policy",
+    "detector": "cli.detector",
     "fleet": "cli.fleet",
     "tail": "cli.tail",
     "sql": "cli.sql",
