@@ -97,6 +97,7 @@ def _in_the_foreground(data: Path, insecure: bool) -> None:
         lines = "".join(f"{key}={value}\n" for key, value in platform.client_environment().items())
         told.write(platform.run, "env", lines.encode())
         specs, endpoints = platform.specs(), platform.endpoints()
+        told.write(platform.run, "targets.json", told.targets(specs))
 
         def changed(services: Any) -> None:
             text = orjson.dumps(told.describe(services, specs, endpoints))

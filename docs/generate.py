@@ -15,6 +15,7 @@ SETTINGS = {
     "relay": ("bridge.relay.settings", "RelaySettings"),
     "access": ("streams.access.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
+    "watch": ("monitoring.watch.settings", "WatchSettings"),
 }
 METRICS = (
     "bridge.metrics",
@@ -24,6 +25,9 @@ METRICS = (
     "streams.access.metrics",
     "runtime.stage.metrics",
     "sinks.metrics",
+    "monitoring.watch.metrics",
+    "runtime.certificates",
+    "runtime.probes",
 )
 _SUFFIX = {"counter": "_total"}
 

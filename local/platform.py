@@ -81,6 +81,9 @@ class Platform:
             "MQTT_PASSWORD_FILE": str(self.mosquitto.bridge_password_file),
             "LISTEN": f"{ports.LOOPBACK}:{self.port['http']}",
             "STARTING_POLICY": "loopback" if self.insecure else "default",
+            "WATCH_DISKS": f"data={self.data}",
+            "WATCH_TLS": f"{ports.LOOPBACK}:{self.port['mqtts']}",
+            "WATCH_CERTIFICATES": str(self.data / AUTHORITY / "ca.crt"),
         }
 
     def client_environment(self) -> dict[str, str]:

@@ -23,14 +23,18 @@ class Row:
 
 
 _CLICKHOUSE: Final = ("CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
+_MQTT: Final = ("MQTT_URL", "MQTT_USER", "MQTT_PASSWORD_FILE")
 
 SERVICES: Final = (
     Row("init", "cli.main", ("kafka", "clickhouse"), (*_CLICKHOUSE, "STARTING_POLICY"), ("init",), one_shot=True),
     Row("relay", "bridge.relay", ("init",)),
-    Row("bridge", "bridge.mqtt", ("init", "mosquitto"), ("MQTT_URL", "MQTT_USER", "MQTT_PASSWORD_FILE")),
+    Row("bridge", "bridge.mqtt", ("init", "mosquitto"), _MQTT),
     Row("access", "streams.access", ("init",)),
     Row("sink", "sinks", ("init",), _CLICKHOUSE),
     Row("bridge-http", "bridge.http", ("init",), ("LISTEN",)),
+    Row(
+        "watch", "monitoring.watch", ("init",), (*_MQTT, *_CLICKHOUSE, "WATCH_DISKS", "WATCH_TLS", "WATCH_CERTIFICATES")
+    ),
 )
 """In the order of the start; the stop goes backwards, so what brings messages in ends before what stores them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -33,6 +34,13 @@ def describe(services: Sequence[Service], specs: Sequence[Spec], endpoints: Mapp
         ],
         "endpoints": dict(endpoints),
     }
+
+
+def targets(specs: Sequence[Spec]) -> bytes:
+    """Where each service shows its metrics, as Prometheus' `file_sd_configs` read it: DATA/run/targets.json."""
+    found = [(spec.name, urlsplit(spec.extra["metrics"]).netloc) for spec in specs if "metrics" in spec.extra]
+    listed = [{"targets": [where], "labels": {"service": name}} for name, where in found]
+    return orjson.dumps(listed, option=orjson.OPT_INDENT_2)
 
 
 def write(run: Path, name: str, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """/metrics, /health/live and /health/ready of a service, served from a thread of its own.
 
 A thread, so that a service that hangs is seen to hang: `live` is false when the service has not called `beat` for
-`silence_s`. `ready` asks the service's own checks.
+`silence_s`. `ready` asks the service's own checks. /metrics says the same in gauges, so that an alert names the check.
 """
 
 import logging
@@ -11,13 +11,17 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 log = logging.getLogger(__name__)
 
 DELAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Buckets, seconds, for every histogram of a delay or duration: fine around the 1 s and 2 s that are promised."""
+
+READY = Gauge("millrace_ready", "1 while /health/ready says that all is well")
+LIVE = Gauge("millrace_live", "1 while the main loop goes round, as /health/live says")
+FAILED = Gauge("millrace_check_failed", "1 for each check of readiness that fails now", ["check"])
 
 Check = Callable[[], str | None]
 """None when all is well, else what is wrong in a few words."""
@@ -37,6 +41,7 @@ class Probes:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
+                    probes.show()
                     self._answer(200, generate_latest(registry), CONTENT_TYPE_LATEST)
                 elif self.path in ("/health/live", "/health/ready"):
                     wrong = probes.wrong(self.path.endswith("ready"))
@@ -83,3 +88,12 @@ class Probes:
                 found["start"] = "not finished"
             found |= {name: text for name, check in self.checks.items() if (text := check())}
         return found
+
+    def show(self) -> None:
+        """Set the gauges to what health is now."""
+        found = self.wrong(True)
+        LIVE.set("loop" not in found)
+        READY.set(not found)
+        FAILED.clear()
+        for check in found:
+            FAILED.labels(check).set(1)

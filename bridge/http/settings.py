@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bridge.http.core.formats import Bounds
 from bridge.settings import WriterSettings
+from runtime.certificates import show_file
 from runtime.settings import KafkaSettings, ServiceSettings, setting
 
 
@@ -53,4 +54,5 @@ class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.tls_cert_file, self.tls_key_file)
+        show_file(self.tls_cert_file)
         return context

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bridge.settings import WriterSettings
+from runtime.certificates import show_file
 from runtime.settings import KafkaSettings, ServiceSettings, setting
 from schemas.topics import UPLINK_FILTER
 
@@ -66,4 +67,5 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
         context = ssl.create_default_context(cafile=self.mqtt_ca_file)
         if self.mqtt_cert_file is not None:
             context.load_cert_chain(self.mqtt_cert_file, self.mqtt_key_file)
+            show_file(self.mqtt_cert_file)
         return context

@@ -7,13 +7,17 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
+from runtime.certificates import show_file
 from runtime.errors import FatalError
 from runtime.settings import KafkaSettings
 
 
 def common(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of every client; the security file's lines override."""
-    return {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 3} | _properties(settings.kafka_security)
+    found = {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 3} | _properties(settings.kafka_security)
+    if "ssl.certificate.location" in found:
+        show_file(Path(str(found["ssl.certificate.location"])))
+    return found
 
 
 def _properties(file: Path | None) -> dict[str, str]:

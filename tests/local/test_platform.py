@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,14 @@ def test_clients_find_everything_in_run_env(data: Path) -> None:
     assert lines["MILLRACE_DEVICE_HTTP_URL"] == found["http"]
     for name in ("CA_FILE", "CLICKHOUSE_PASSWORD_FILE", "ANALYST_PASSWORD_FILE"):
         assert Path(lines[f"MILLRACE_{name}"]).exists()
+
+
+def test_prometheus_finds_the_metrics_of_every_service_in_run_targets(data: Path) -> None:
+    listed = json.loads((data / "run" / "targets.json").read_text())
+    assert [t["labels"]["service"] for t in listed] == [row.name for row in SERVICES if not row.one_shot]
+    for target in listed:
+        with urllib.request.urlopen(f"http://{target['targets'][0]}/metrics", timeout=5) as answer:
+            assert b"millrace_ready 1.0" in answer.read(), target
 
 
 def test_a_second_up_on_the_same_data_says_so_and_stops(data: Path) -> None:

@@ -1,0 +1,1 @@
+"""What watches the platform from outside and tells people: gauges, notifications, dashboards."""

@@ -1,0 +1,64 @@
+"""One look again and again, in a thread of its own: an engine that hangs must not keep the others from being seen."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from monitoring.watch import metrics
+
+log = logging.getLogger(__name__)
+
+RETRY_S: Final = 10.0
+"""Longest wait after a look that failed: what is looked at once an hour may have been just about to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`look` sets gauges, within a bounded time; what it raises means that there was nothing to see."""
+
+    at: str
+    every_s: float
+    look: Callable[[], None]
+
+
+class Watcher:
+    """Part of the service."""
+
+    def __init__(self, looks: list[Look]) -> None:
+        self._looks = looks
+        self._stop = threading.Event()
+        self._blind: dict[str, str] = {}
+
+    async def start(self) -> None:
+        for look in self._looks:
+            threading.Thread(target=self._run, args=(look,), name=look.at, daemon=True).start()
+
+    async def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self, look: Look) -> None:
+        while not self._stop.is_set():
+            seen = self.once(look)
+            self._stop.wait(look.every_s if seen else min(look.every_s, RETRY_S))
+
+    def once(self, look: Look) -> bool:
+        """Look now; tell whether that succeeded, in the log only when it changed."""
+        try:
+            look.look()
+        except Exception as error:  # whatever is wrong there, it was not seen, and that is what is to be told
+            metrics.UP.labels(look.at).set(0)
+            self._tell(look.at, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            return False
+        metrics.UP.labels(look.at).set(1)
+        metrics.LOOKED.labels(look.at).set_to_current_time()
+        self._tell(look.at, "")
+        return True
+
+    def _tell(self, at: str, wrong: str) -> None:
+        if wrong and not self._blind.get(at):
+            log.warning("%s cannot be looked at", at, extra={"error": wrong})
+        elif not wrong and self._blind.get(at):
+            log.info("%s is seen again", at)
+        self._blind[at] = wrong

@@ -1,0 +1,53 @@
+"""Settings of the watch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.settings import KafkaSettings, ServiceSettings, setting
+
+
+class Disk:
+    """`name=path`. Raises ValueError on anything else."""
+
+    def __init__(self, text: str) -> None:
+        self.name, equals, path = text.partition("=")
+        self.path = Path(path)
+        if not (self.name and equals and path):
+            raise ValueError("expected name=path")
+
+
+class Address:
+    """`host:port`. Raises ValueError on anything else."""
+
+    def __init__(self, text: str) -> None:
+        host, colon, port = text.rpartition(":")
+        if not (host and colon and port.isdecimal() and 0 < int(port) < 65_536):
+            raise ValueError("expected host:port")
+        self.host, self.port = host.strip("[]"), int(port)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class WatchSettings(KafkaSettings, ServiceSettings):
+    """Everything `python -m monitoring.watch` reads."""
+
+    clickhouse_url: str = setting("http://default@127.0.0.1:8123/millrace", doc="http(s)://user@host:port/database")
+    clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password")
+    mqtt_url: str = setting(
+        "mqtt://127.0.0.1:1883", doc="mosquitto: unix:///path, mqtt://host:port or mqtts://host:port; its $SYS is read"
+    )
+    mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)")
+    mqtt_cert_file: Path | None = setting(None, doc="the watch's own certificate (mqtts)")
+    mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)")
+    mqtt_user: str = setting("", doc="user name, where the broker asks for one")
+    mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user")
+    watch_disks: tuple[Disk, ...] = setting((), doc="name=path, comma-separated: a folder on each disk to be watched")
+    watch_tls: tuple[Address, ...] = setting((), doc="host:port, comma-separated: whose certificates are looked at")
+    watch_certificates: tuple[Path, ...] = setting((), doc="files of certificates (PEM), comma-separated")
+    watch_every_s: float = setting(10.0, doc="seconds between looks at engines and disks", low=0.1, high=3_600)
+    watch_ledger_every_s: float = setting(30.0, doc="seconds between looks at the ledger", low=0.1, high=3_600)
+    watch_certificates_every_s: float = setting(
+        3_600.0, doc="seconds between looks at certificates", low=1, high=86_400
+    )

@@ -1,0 +1,222 @@
+"""The watch: its pure parts by tables, its looks against the real servers."""
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from prometheus_client import REGISTRY
+
+from identity.authority import Authority
+from monitoring.watch import certificates, disks
+from monitoring.watch.clickhouse import ClickHouse, section
+from monitoring.watch.kafka import Kafka, lags, state
+from monitoring.watch.look import Look, Watcher
+from monitoring.watch.mosquitto import Mosquitto, packet_size
+from monitoring.watch.settings import Address, Disk, WatchSettings
+from runtime.settings import SettingsError, load
+from tests.servers import ClickHouseServer, KafkaServer, MosquittoServer
+
+
+def value(name: str, **labels: str) -> float:
+    found = REGISTRY.get_sample_value(name, labels)
+    assert found is not None, f"{name} {labels} is not shown"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ("received", ("messages", "received")),
+        ("in_flight", ("messages", "in_flight")),
+        ("dead_lettered", ("messages", "dead_lettered")),
+        ("readings_in_flight", ("readings", "in_flight")),
+        ("windows_difference", ("windows", "difference")),
+        ("readings", ("messages", "readings")),
+    ],
+)
+def test_a_column_of_the_ledger_tells_what_it_counts(column: str, found: tuple[str, str]) -> None:
+    assert section(column) == found
+
+
+@pytest.mark.parametrize(
+    ("leader", "replicas", "in_sync", "found"),
+    [(1, [1], [1], "whole"), (1, [1, 2, 3], [1, 2], "under_replicated"), (-1, [1, 2], [], "leaderless")],
+)
+def test_the_state_of_a_partition(leader: int, replicas: list[int], in_sync: list[int], found: str) -> None:
+    assert state(leader, replicas, in_sync) == found
+
+
+def test_lags_are_added_up_by_topic_and_never_negative() -> None:
+    committed = {("a", 0): 5, ("a", 1): 9, ("b", 0): 3, ("gone", 0): 1}
+    assert lags(committed, {("a", 0): 7, ("a", 1): 12, ("b", 0): 2}) == {"a": 5, "b": 0}
+
+
+def encoded(length: int) -> bytes:
+    out = bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        out.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(out)
+
+
+@given(st.integers(0, 70_000), st.data())
+def test_a_packet_is_taken_when_it_is_there_whole(length: int, data: st.DataObject) -> None:
+    head = b"\x30" + encoded(length)
+    whole = head + bytes(length)
+    assert packet_size(whole + b"\x30") == (len(head), length)
+    assert packet_size(whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
+
+
+def test_bad_settings_are_told_all_at_once() -> None:
+    with pytest.raises(SettingsError) as told:
+        load(
+            WatchSettings,
+            {"MILLRACE_WATCH_DISKS": "kafka", "MILLRACE_WATCH_TLS": "here:0", "MILLRACE_WATCH_EVERY_S": "0"},
+        )
+    assert [line.split("=")[0] for line in told.value.mistakes] == [
+        "MILLRACE_WATCH_DISKS",
+        "MILLRACE_WATCH_TLS",
+        "MILLRACE_WATCH_EVERY_S",
+    ]
+
+
+def test_a_look_that_fails_is_shown_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[Exception | None] = [OSError("away"), OSError("away still"), None]
+
+    def look() -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    watcher, at = Watcher([]), Look("toy", 1.0, look)
+    assert not watcher.once(at) and value("millrace_watch_up", at="toy") == 0
+    assert not watcher.once(at)
+    assert len(caplog.records) == 1
+    assert watcher.once(at) and value("millrace_watch_up", at="toy") == 1
+    assert value("millrace_watch_looked_timestamp_seconds", at="toy") == pytest.approx(time.time(), abs=5)
+
+
+def test_disks_are_shown_as_df_shows_them_though_one_is_away(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        disks.look([Disk(f"gone={tmp_path / 'nowhere'}"), Disk(f"here={tmp_path}")])
+    free, size = value("millrace_disk_free_bytes", disk="here"), value("millrace_disk_size_bytes", disk="here")
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.01)
+    found = os.statvfs(tmp_path)
+    assert size == (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize >= free
+
+
+def test_the_certificate_that_a_server_presents_is_shown(mosquitto: MosquittoServer) -> None:
+    certificates.look([Address(f"127.0.0.1:{mosquitto.tls_port}")], [mosquitto.authority / "ca.crt"])
+    end = value("millrace_certificate_end_timestamp_seconds", certificate=f"127.0.0.1:{mosquitto.tls_port}")
+    assert end == pytest.approx((datetime.now(UTC) + timedelta(days=825)).timestamp(), abs=600)
+    assert value(
+        "millrace_certificate_end_timestamp_seconds", certificate=str(mosquitto.authority / "ca.crt")
+    ) == pytest.approx((datetime.now(UTC) + timedelta(days=3650)).timestamp(), abs=600)
+
+
+def test_of_a_chain_the_earliest_end_counts_and_what_is_no_certificate_is_named(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path / "authority")
+    short, _ = authority.issue_server(["a"], days=1)
+    chain, broken = tmp_path / "chain.pem", tmp_path / "broken.pem"
+    chain.write_bytes(authority.certificate_pem + short)
+    broken.write_text("nothing")
+    with pytest.raises(OSError, match=r"broken\.pem"):
+        certificates.look([], [broken, chain])
+    end = value("millrace_certificate_end_timestamp_seconds", certificate=str(chain))
+    assert end == pytest.approx((datetime.now(UTC) + timedelta(days=1)).timestamp(), abs=600)
+
+
+def test_what_a_group_has_not_committed_is_shown_while_nobody_reads(kafka: KafkaServer) -> None:
+    topic, group = "watch.lag", "watch-lag"
+    settings = WatchSettings(kafka_bootstrap=kafka.bootstrap)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(topic, 1)])[topic].result(15)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for _ in range(10):
+        producer.produce(topic, b"x")
+    assert producer.flush(15) == 0
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
+    consumer.close()
+    watched = Kafka(settings)
+    watched.look()
+    assert value("millrace_kafka_group_lag_records", group=group, topic=topic) == 7
+    assert value("millrace_kafka_brokers") == 1
+    assert value("millrace_kafka_partitions", state="whole") >= 1
+    assert value("millrace_kafka_partitions", state="leaderless") == 0
+    admin.delete_consumer_groups([group])[group].result(15)
+    watched.look()
+    assert REGISTRY.get_sample_value("millrace_kafka_group_lag_records", {"group": group, "topic": topic}) is None
+
+
+def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHouseServer) -> None:
+    url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
+    root = ClickHouse(WatchSettings(clickhouse_url=f"{url}/default", clickhouse_password_file=clickhouse.password_file))
+    root.rows("CREATE DATABASE watched")
+    watched = ClickHouse(
+        WatchSettings(clickhouse_url=f"{url}/watched", clickhouse_password_file=clickhouse.password_file)
+    )
+    watched.rows("CREATE TABLE rows (n UInt32) ENGINE = MergeTree ORDER BY n")
+    watched.rows("INSERT INTO rows SELECT number FROM numbers(100)")
+    with pytest.raises(OSError, match="ledger"):
+        watched.look_at_ledger()
+    watched.rows("CREATE VIEW ledger AS SELECT 5 AS received, -2 AS difference, 7 AS readings_difference")
+    watched.look()
+    watched.look_at_ledger()
+    assert value("millrace_clickhouse_table_rows", table="rows") == 100
+    assert value("millrace_clickhouse_table_parts", table="rows") == 1
+    assert value("millrace_disk_free_bytes", disk="clickhouse/default") > 0
+    assert value("millrace_ledger", of="messages", count="difference") == -2
+    assert value("millrace_ledger", of="readings", count="difference") == 7
+
+
+def test_a_queue_that_nobody_takes_is_seen_growing_in_mosquitto(mosquitto: MosquittoServer) -> None:
+    settings = WatchSettings(
+        mqtt_url=mosquitto.bridge_url,
+        mqtt_user=mosquitto.bridge_user,
+        mqtt_password_file=mosquitto.bridge_password_file,
+    )
+    watched = Mosquitto(settings)
+    watched.look()
+    before, received = value("millrace_mosquitto_stored_messages"), value("millrace_mosquitto_received_messages")
+    _publish(mosquitto, 500)  # the bridge's session exists and nobody takes from it
+    deadline = time.monotonic() + 30
+    while value("millrace_mosquitto_stored_messages") < before + 500:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+        watched.look()
+    assert value("millrace_mosquitto_received_messages") >= received + 500
+    assert value("millrace_mosquitto_clients") >= 1
+    watched.close()
+
+
+def _publish(mosquitto: MosquittoServer, count: int) -> None:
+    properties = Properties(PacketTypes.CONNECT)
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="watch-1", protocol=mqtt.MQTTv5)
+    client.connect("127.0.0.1", mosquitto.port, properties=properties)
+    client.loop_start()
+    sent = [client.publish("d/watch-1/telemetry/climate", b"{}", qos=1) for _ in range(count)]
+    sent[-1].wait_for_publish(20)
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_a_broker_that_refuses_says_why(mosquitto: MosquittoServer, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("not it")
+    watched = Mosquitto(
+        WatchSettings(mqtt_url=mosquitto.bridge_url, mqtt_user="millrace_bridge", mqtt_password_file=wrong)
+    )
+    with pytest.raises(OSError, match="refuses the watch"):
+        watched.look()
