@@ -116,11 +116,12 @@ def test_growing_keeps_what_was_learnt() -> None:
     large.step(*columns(rows))
     large.grow(100)
     assert all((large.arrays()[name][:SERIES] == array).all() for name, array in small.arrays().items())
-    assert all(not array[SERIES:].any() and len(array) == 100 for array in large.arrays().values())
+    fresh = Residual(100).arrays()
+    assert all((array[SERIES:] == fresh[name][SERIES:]).all() for name, array in large.arrays().items())
 
 
 def test_a_snapshot_of_another_form_is_refused() -> None:
-    arrays = Residual(3).arrays() | {"hour": np.zeros((3, 7), np.float32)}
+    arrays = Residual(3).arrays() | {"mean": np.zeros((3, 7))}
     with pytest.raises(ValueError) as refused:
         Residual.restored(arrays)
-    assert "hour" in str(refused.value)
+    assert "mean" in str(refused.value)

@@ -1,35 +1,50 @@
 """The residual detector: how strange is a reading, given what its series did before?
 
 Constant work and constant state a series, whole batches at once; docs/detection.md tells how it works. The arithmetic
-is in residual_kernel.py. Here it is applied to columns: rows of different series at once; rows of one series in their
+is in residual_kernel.py. Here it is applied to columns: rows of different series at once, rows of one series in their
 order. Pure: the same rows give the same bytes, however they are cut into batches.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 
 from runtime.columns.arrays import positions
 from runtime.columns.grouped import Grouped
 from runtime.columns.types import Bool, Float64, Int32, Int64
-from streams.anomaly.core.residual_kernel import ARRAYS, COLUMNS, FLOATS, SIGNALS, step
+from streams.anomaly.core.residual_kernel import (
+    ALERT,
+    ARRAYS,
+    COLUMNS,
+    FLOATS,
+    FRESH,
+    OF_SERIES,
+    OF_SIGNAL,
+    SIGNALS,
+    WARM_UP,
+    Reading,
+    step,
+)
+
+__all__ = ["ALERT", "HOURS", "SIGNALS", "WARM_UP", "Found", "Residual"]
 
 HOURS: Final = 24
 _HOUR_MS: Final = 3_600_000
 _FEW: Final = 24
-"""So many series at once are dearer as arrays than one reading at a time."""
+"""Rows of so few series are dearer as arrays than one after the other."""
 _GREATEST: Final = 1e30
 """Values are judged as if they were no greater: their squares must stay finite, and 1e300 is no less strange for it."""
 _OFTEN: Final = 255
+_PER_SERIES: Final = len(OF_SERIES)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Of each row, in the order given. `score`: 0..1, 0 during the warm-up and for values that are not finite.
 
-    `low`, `high`: the range expected before the reading was seen, in the unit of the value; NaN during the warm-up.
-    `signal`: which of SIGNALS was the strangest.
+    `low`, `high`: where the reading was expected, in the unit of the value (985 of 1,000 readings lie inside); NaN
+    during the warm-up. `signal`: which of SIGNALS was the strangest.
     """
 
     score: Float64
@@ -38,97 +53,123 @@ class Found:
     high: Float64
     signal: Int32
 
-    def strangest(self, row: int) -> str:
-        """The name of a row's signal, for an explanation."""
-        return SIGNALS[int(self.signal[row])]
+    @classmethod
+    def nothing(cls, n: int) -> Self:
+        return cls(np.zeros(n), np.zeros(n, bool), np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
+
+    def put(self, rows: Any, told: Any) -> None:
+        self.score[rows], self.alert[rows], self.low[rows], self.high[rows], self.signal[rows] = told
 
 
 class Residual:
-    """The detectors of many series. `state`: float64[series, columns]; `hour`: float32[series, 24], the mean value of
-    each hour of the day (UTC); `seen`: uint8[series, 24], how often each was met, up to 255."""
+    """The detectors of many series, by their number.
+
+    `state`: float64[series, COLUMNS]. Of each hour of the day (UTC): `mean`: float64[series, 24], the value; `spread`:
+    float32[series, 24], the mean size of the residuals; `seen`: uint8[series, 24], how many readings, up to 255.
+    """
 
     def __init__(self, capacity: int = 0) -> None:
-        self.state: Float64 = np.zeros((capacity, len(COLUMNS)))
-        self.hour: Any = np.zeros((capacity, HOURS), np.float32)
+        self.state: Float64 = np.full((capacity, len(COLUMNS)), FRESH)
+        self.mean: Float64 = np.zeros((capacity, HOURS))
+        self.spread: Any = np.zeros((capacity, HOURS), np.float32)
         self.seen: Any = np.zeros((capacity, HOURS), np.uint8)
 
     def grow(self, capacity: int) -> None:
-        """Room for series 0 to capacity - 1; never shrinks."""
+        """Room for series 0 to capacity - 1. Never shrinks."""
+        more = Residual(max(0, capacity - len(self.state))).arrays()
         for name, array in self.arrays().items():
-            if capacity > len(array):
-                more = np.zeros((capacity - len(array), array.shape[1]), array.dtype)
-                setattr(self, name, np.concatenate([array, more]))
+            setattr(self, name, np.concatenate([array, more[name]]))
 
     def arrays(self) -> dict[str, Any]:
         """All that is remembered, by name, for a snapshot: the arrays themselves, copy before the next step."""
-        return {"state": self.state, "hour": self.hour, "seen": self.seen}
+        return {"state": self.state, "mean": self.mean, "spread": self.spread, "seen": self.seen}
 
     @classmethod
-    def restored(cls, arrays: dict[str, Any]) -> "Residual":
-        """The way back from `arrays()`. They are copied."""
+    def restored(cls, arrays: dict[str, Any]) -> Self:
+        """The way back from `arrays()`. They are copied. Raises ValueError for arrays of another form."""
         found = cls()
         for name, empty in found.arrays().items():
             array = np.array(arrays[name])
             if array.shape[1:] != empty.shape[1:] or array.dtype != empty.dtype:
-                raise ValueError(f"residual: {name} is {array.dtype}{array.shape}, not of this version")
+                raise ValueError(f"residual detector: {name} is {array.dtype}{list(array.shape)}, not of this version")
             setattr(found, name, array)
         return found
 
     def step(self, series: Int32, time_ms: Int64, value: Float64, sensitivity: Float64 | None = None) -> Found:
-        """Judge rows in their order and learn from them. A series may stand many times.
+        """Judge rows in their order and learn from them. A series may stand many times, times may run backwards.
 
-        `sensitivity` scales the threshold of each row's series: 2.0 asks for twice as strange. Times may run backwards.
+        `sensitivity` scales the threshold of each row's series: 2.0 asks for twice as strange.
         """
-        n = len(series)
-        found = Found(np.zeros(n), np.zeros(n, bool), np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
+        found = Found.nothing(len(series))
         rows = positions(np.isfinite(value))
         if not len(rows):
             return found
-        x = np.clip(value[rows], -_GREATEST, _GREATEST)
-        slot = time_ms[rows] // _HOUR_MS % HOURS
-        scale = np.ones(len(rows)) if sensitivity is None else sensitivity[rows]
-        given = series[rows], slot, x, scale
-        groups = Grouped(series[rows])
-        if len(groups.starts) == len(rows):
-            _parts(self, given, np.arange(len(rows)), rows, found)
-            return found
-        for part in _rounds(groups):
-            _parts(self, given, part, rows, found)
+        scale = np.ones(len(series)) if sensitivity is None else sensitivity
+        columns = _Columns(rows, series, time_ms, value, scale)
+        groups = Grouped(columns.series)
+        rank, busy = _rank(groups)
+        for k in range(busy):
+            self._at_once(columns.take(groups.order[rank == k]), found)
+        rest = positions(groups.sizes > busy)
+        for group in rest.tolist():
+            self._one_by_one(columns.take(groups.rows(group)[busy:]), found)
         return found
 
+    def _at_once(self, given: "_Columns", found: Found) -> None:
+        """Rows of different series."""
+        at = given.series, given.hour
+        seen = self.seen[at].astype(np.float64)
+        reading = Reading(given.time_ms, given.value, given.scale, self.mean[at], self.spread[at].astype(float), seen)
+        state = self.state.take(given.series, axis=0).T.copy()
+        of_signals = state[_PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS), -1)
+        of_series, of_signals, self.mean[at], self.spread[at], told = step(
+            ARRAYS, state[:_PER_SERIES], of_signals, reading
+        )
+        self.seen[at] = np.minimum(seen + 1.0, _OFTEN)
+        self.state[given.series] = np.concatenate([of_series, *of_signals]).T
+        found.put(given.rows, told)
 
-def _rounds(groups: Grouped) -> list[Any]:
-    """Rows that may be judged at once, then those that must follow: the k-th rows of all series make round k."""
-    order = np.argsort(groups.rank, kind="stable")
-    ranks = groups.rank[order]
-    return np.split(groups.order[order], positions(np.diff(ranks)) + 1)
+    def _one_by_one(self, given: "_Columns", found: Found) -> None:
+        """Rows of one series."""
+        number = int(given.series[0])
+        mean, spread, seen = self.mean[number], self.spread[number], self.seen[number]
+        of_series: Any = self.state[number, :_PER_SERIES].tolist()
+        of_signals: Any = self.state[number, _PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS)).T.tolist()
+        told = []
+        for hour, time_ms, value, scale in given.tuples():
+            count = int(seen[hour])
+            reading = Reading(time_ms, value, scale, float(mean[hour]), float(spread[hour]), float(count))
+            of_series, of_signals, mean[hour], spread[hour], one = step(FLOATS, of_series, of_signals, reading)
+            seen[hour] = min(count + 1, _OFTEN)
+            told.append(one)
+        self.state[number] = np.concatenate([of_series, np.array(of_signals).T.reshape(-1)])
+        found.put(given.rows, zip(*told, strict=True))
 
 
-def _parts(detector: Residual, given: Any, part: Any, rows: Any, found: Found) -> None:
-    series, slot, x, scale = (column[part] for column in given)
-    if len(part) < _FEW:
-        for i, row in enumerate(rows[part].tolist()):
-            _one(detector, int(series[i]), int(slot[i]), float(x[i]), float(scale[i]), row, found)
-        return
-    at = series.astype(np.int64) * HOURS + slot
-    hour, seen = detector.hour.reshape(-1), detector.seen.reshape(-1)
-    state = list(np.ascontiguousarray(detector.state[series].T))
-    met = seen[at].astype(np.float64)
-    after, mean, told, signal = step(ARRAYS, state, hour[at].astype(np.float64), met, x, scale)
-    detector.state[series] = np.array(after).T
-    hour[at] = mean
-    seen[at] = np.minimum(met + 1.0, _OFTEN)
-    to = rows[part]
-    found.score[to], found.alert[to], found.low[to], found.high[to] = told
-    found.signal[to] = signal
+class _Columns:
+    """Rows to judge: `rows` are their places in what was given."""
+
+    def __init__(self, rows: Any, series: Int32, time_ms: Int64, value: Float64, scale: Float64) -> None:
+        self.rows = rows
+        self.series = series[rows]
+        self.hour = time_ms[rows] // _HOUR_MS % HOURS
+        self.time_ms = time_ms[rows].astype(np.float64)
+        self.value = np.clip(value[rows], -_GREATEST, _GREATEST)
+        self.scale = scale[rows]
+
+    def take(self, part: Any) -> "_Columns":
+        found = object.__new__(_Columns)
+        for name, column in vars(self).items():
+            setattr(found, name, column[part])
+        return found
+
+    def tuples(self) -> Any:
+        return zip(self.hour.tolist(), self.time_ms.tolist(), self.value.tolist(), self.scale.tolist(), strict=True)
 
 
-def _one(detector: Residual, series: int, slot: int, x: float, scale: float, row: int, found: Found) -> None:
-    met = float(detector.seen[series, slot])
-    state, mean = detector.state[series].tolist(), float(detector.hour[series, slot])
-    after, mean, told, signal = step(FLOATS, state, mean, met, x, scale)
-    detector.state[series] = after
-    detector.hour[series, slot] = mean
-    detector.seen[series, slot] = min(met + 1.0, _OFTEN)
-    found.score[row], found.alert[row], found.low[row], found.high[row] = told
-    found.signal[row] = signal
+def _rank(groups: Grouped) -> tuple[Int64, int]:
+    """(place of each sorted row in its series, how many rounds have enough series to be judged at once)."""
+    if len(groups.starts) == len(groups.order):
+        return np.zeros(len(groups.order), np.int64), int(len(groups.order) >= _FEW)
+    rank = groups.rank
+    return rank, int(np.count_nonzero(np.bincount(rank) >= _FEW))

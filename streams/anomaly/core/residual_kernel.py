@@ -1,103 +1,217 @@
 """What one reading does to the state of its series: the arithmetic of the residual detector, written once.
 
-It is called with numpy arrays (a row a series) and with plain floats (a reading at a time) and gives the same bits for
-both: only +, -, *, /, sqrt, comparisons and choices are used, which IEEE 754 rounds in one way only. No exp, no log:
-numpy's differ from the C library's in the last bit, and by the length of the array.
+It is called with numpy arrays (a column a series) and with plain floats (a reading at a time) and gives the same bits
+for both: only +, -, *, /, sqrt, comparisons and choices are used, which IEEE 754 rounds in one way only. No exp, no
+log: numpy's differ from the C library's in the last bit, and by the length of the array.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+SIGNALS: Final = ("spike", "shift", "level", "variability")
+"""Four views of a series: the residual against its hour of the day, the same smoothed, the value smoothed, and the size
+of the residual smoothed."""
 WARM_UP: Final = 100
 """Readings of a series before it is judged."""
-PAUSE: Final = 100
+ALERT: Final = 0.5
+"""Scores from here on are alerts, unless the series is paused."""
+
+_LIMIT: Final = 5.0
+"""Strangeness that makes the score ALERT: orders of magnitude of improbability, summed over the signals."""
+_PAUSE: Final = 30.0
 """Readings after an alert that raise no other."""
-THRESHOLD: Final = 0.5
-"""Scores from here on are alerts."""
+_HABIT: Final = 0.1
+"""Each alert raises its series' limit by this part."""
+_HABIT_WEARS: Final = 1.0 / 3.0
+"""In three memories it wears off."""
+_MEMORY_READINGS: Final = 3_300.0
+_MEMORY_S: Final = 864_000.0
+"""Means and variances reach back so many readings, and at least ten days."""
+_HOUR_READINGS: Final = 14.0
+_HOUR_MEMORY_S: Final = 36_000.0
+"""The mean of an hour of the day reaches back so many readings, and at least ten days' hours."""
+_SMOOTH_SHIFT: Final = 0.1
+_SMOOTH_LEVEL: Final = 0.015
+_SMOOTH_VARIABILITY: Final = 0.15
+"""Weights of the newest reading in the smoothed signals."""
+_HOUR_SHARE: Final = 0.7
+"""How much the spread of the hour weighs against that of the whole day when a residual is scaled."""
+_FEW_SEEN: Final = 3.0
+_GAP_S: Final = 3_600.0
+_INTERVALS: Final = 100.0
+"""The interval is a mean of about so many."""
+_OUTSIDE: Final = 0.015
+_OUTSIDE_DECADES: Final = -math.log10(_OUTSIDE)
+"""A signal's edge is what this part of its deviations exceeds; its tail begins there."""
+_EDGE_PACE: Final = 16.5
+_EDGE_START: Final = 1.5
+_EDGE_LEAST: Final = 0.3
+_EXCESS_START: Final = 1.0
+_EXCESS_LEAST: Final = 0.1
+_EXCESS_PACE: Final = 0.003
+_EXCESS_PRIOR: Final = 8.0
+"""The mean excess over the edge begins as if so many had been seen."""
+_SETTLED: Final = 20.0
+_CLIP: Final = 10.0
+"""Deviations teach mean and variance as if no greater than so many standard deviations."""
+_MOST_SDS: Final = 100.0
+_MOST_DECADES: Final = 30.0
+_NOTHING: Final = 1e-200
+_ROUNDING: Final = 1e-9
+_DECADE: Final = 1.0 / math.log(10.0)
 
-_SMOOTH_RESIDUAL: Final = 0.05
-_SMOOTH_LEVEL: Final = 0.02
-_SMOOTH_CHANGE: Final = 0.4
-_FORGET: Final = 0.0003
-_DECAY: Final = 0.9997
-_SLOT_RATE: Final = 0.03
-_MOST: Final = 1e6
-_SPREADS: Final = 3.0
-
-SIGNALS: Final = ("residual", "level", "change")
-COLUMNS: Final = (
-    "readings",
-    "last",
-    "pause",
-    "spread",
-    *(f"{what}_{signal}" for what in ("smooth", "mean", "variance", "record") for signal in SIGNALS),
-)
-"""What is kept of a series beside its hours: one float64 each, 0 before the first reading."""
+OF_SERIES: Final = ("readings", "time_ms", "interval_s", "pause", "habit", "spread", "shift", "level", "variability")
+OF_SIGNAL: Final = ("mean", "variance", "edge", "excess", "exceeded")
+COLUMNS: Final = OF_SERIES + tuple(f"{signal}_{what}" for what in OF_SIGNAL for signal in SIGNALS)
+"""What is kept of a series beside its hours: one float64 each."""
+FRESH: Final = (0.0,) * (len(OF_SERIES) + 8) + (_EDGE_START,) * 4 + (_EXCESS_START,) * 4 + (_EXCESS_PRIOR,) * 4
+"""COLUMNS of a series that was never read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ops:
-    """The two operations that numpy and plain Python write differently."""
+class Ops(NamedTuple):
+    """What numpy and plain Python write differently. `judge` applies `judged` to all four signals."""
 
     where: Callable[[Any, Any, Any], Any]
     sqrt: Callable[[Any], Any]
+    judge: Callable[..., Any]
 
 
-ARRAYS: Final = Ops(np.where, np.sqrt)
-FLOATS: Final = Ops(lambda condition, yes, no: yes if condition else no, math.sqrt)
+class Reading(NamedTuple):
+    """A reading, or a batch of readings of different series, with what is known of its hour of the day: `mean` and
+    `spread` of the residuals there, and how often it was `seen`."""
+
+    time_ms: Any
+    value: Any
+    sensitivity: Any
+    mean: Any
+    spread: Any
+    seen: Any
 
 
-def step(ops: Ops, state: Any, hour: Any, seen: Any, x: Any, sensitivity: Any) -> tuple[Any, Any, Any, Any]:
-    """(state after, hour after, (score, alert, low, high), signal).
+def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[Any, Any, Any, Any, Any]:
+    """(OF_SERIES after, OF_SIGNAL after, mean of the hour after, spread of the hour after, what is told).
 
-    `state` holds COLUMNS; `hour` is the mean of the slot that the reading falls in and `seen` how often that was met.
+    Told are score, alert, low, high, signal. `low` and `high` are NaN and the score is 0 during the warm-up.
     """
-    where, sqrt = ops.where, ops.sqrt
-    n, last, pause, spread, *rest = state
-    smooth, mean, variance, record = rest[0:3], rest[3:6], rest[6:9], rest[9:12]
-    first, warm = n == 0.0, n >= WARM_UP
-    last = where(first, x, last)
-    level = where(first, x, smooth[1])
-    usual = where(seen == 0.0, level, hour)
+    where = ops.where
+    n, before_ms, interval_s, pause, habit, spread, shift, level, variability = of_series
+    time_ms, x, sensitivity, hour_mean, hour_spread, seen = reading
+    level = where(n == 0.0, x, level)
+    interval_s = _interval(where, n, interval_s, (time_ms - before_ms) / 1000.0)
+    forget = _least(where, interval_s, _MEMORY_S, 1.0 / _MEMORY_READINGS)
+    rate = _rate(where, n, forget)
+
+    usual = where(seen == 0.0, level, hour_mean)
     residual = x - usual
-    change = x - last
-    share = 1.0 / (seen + 1.0)
-    hour = usual + (x - usual) * where(share > _SLOT_RATE, share, _SLOT_RATE)
-    smooth = [
-        smooth[0] + (residual - smooth[0]) * _SMOOTH_RESIDUAL,
-        level + (x - level) * _SMOOTH_LEVEL,
-        smooth[2] + (abs(change) - smooth[2]) * _SMOOTH_CHANGE,
-    ]
-    rate = 1.0 / (n + 1.0)
-    rate = where(rate > _FORGET, rate, _FORGET)
-    strangest, signal = 0.0 * x, 0 * (x == x)
-    after_mean, after_variance, after_record = [], [], []
-    for k in range(3):
-        away = smooth[k] - mean[k]
-        sd = sqrt(variance[k])
-        known = sd > 1e-12 * abs(mean[k])
-        z = abs(away) / where(known, sd, 1.0)
-        z = where(known, where(z < _MOST, z, _MOST), 0.0)
-        after_mean.append(mean[k] + rate * away)
-        after_variance.append((1.0 - rate) * (variance[k] + rate * away * away))
-        ratio = where(record[k] > 0.0, z / where(record[k] > 0.0, record[k], 1.0), 0.0)
-        more = ratio > strangest
-        strangest, signal = where(more, ratio, strangest), where(more, k, signal)
-        faded = record[k] * _DECAY
-        after_record.append(where(n >= WARM_UP / 2, where(z > faded, z, faded), record[k]))
-    reach = _SPREADS * sqrt(spread)
-    low, high = where(warm, usual - reach, math.nan), where(warm, usual + reach, math.nan)
-    spread = spread + rate * (residual * residual - spread)
-    strangest = where(warm, strangest / sensitivity, 0.0)
-    score = strangest / (1.0 + strangest)
-    alert = (score >= THRESHOLD) & (pause == 0.0)
-    score = where(alert | (pause == 0.0), score, THRESHOLD * score)
-    pause = where(alert, float(PAUSE), where(pause > 0.0, pause - 1.0, 0.0))
-    after = [n + 1.0, x, pause, spread, *smooth, *after_mean, *after_variance, *after_record]
-    return after, hour, (score, alert, low, high), signal
+    size = abs(residual)
+    hour_rate = _rate(where, seen, _least(where, interval_s, _HOUR_MEMORY_S, 1.0 / _HOUR_READINGS))
+    spread = spread + (size - spread) * rate
+    typical = where(seen > _FEW_SEEN, _HOUR_SHARE * hour_spread + (1.0 - _HOUR_SHARE) * spread, spread)
+    known = typical > 0.0
+    scale = where(known, spread / where(known, typical, 1.0), 1.0)
+    scaled = residual * scale
+
+    shift = shift + (scaled - shift) * _SMOOTH_SHIFT
+    level = level + (x - level) * _SMOOTH_LEVEL
+    variability = variability + (abs(scaled) - variability) * _SMOOTH_VARIABILITY
+    signals = scaled, shift, level, variability
+    least_sd = _ROUNDING * (abs(x) + abs(level))
+    strangeness, signal, below, above, of_signals = ops.judge(ops, signals, of_signals, n, rate, forget, least_sd)
+
+    warm, free = n >= WARM_UP, pause == 0.0
+    limit = _LIMIT * (1.0 + _HABIT * habit) * sensitivity
+    score = where(warm, strangeness / (strangeness + limit), 0.0)
+    alert = (score >= ALERT) & free
+    score = where(free, score, ALERT * score)
+    pause = where(alert, _PAUSE, where(free, 0.0, pause - 1.0))
+    habit = habit * (1.0 - forget * _HABIT_WEARS) + where(alert, 1.0, 0.0)
+    low, high = where(warm, usual + below / scale, math.nan), where(warm, usual + above / scale, math.nan)
+    after = n + 1.0, time_ms, interval_s, pause, habit, spread, *signals[1:]
+    told = score, alert, low, high, signal
+    return after, of_signals, usual + residual * hour_rate, hour_spread + (size - hour_spread) * hour_rate, told
+
+
+def _rate(where: Any, count: Any, least: Any) -> Any:
+    """Weight of the newest in a mean: exact at first, then forgetting."""
+    share = 1.0 / (count + 1.0)
+    return where(share > least, share, least)
+
+
+def _least(where: Any, interval_s: Any, memory_s: float, most: float) -> Any:
+    """Weight of the newest of a mean that reaches back for a time, and for a number of readings at least."""
+    part = interval_s / memory_s
+    return where((part > 0.0) & (part < most), part, most)
+
+
+def _interval(where: Any, n: Any, interval_s: Any, gap_s: Any) -> Any:
+    """Typical time between readings. Times that run backwards or stand still say nothing; a gap is an hour at most."""
+    gap_s = where(gap_s < _GAP_S, gap_s, _GAP_S)
+    share = where(n > _INTERVALS, 1.0 / _INTERVALS, 1.0 / where(n > 1.0, n, 1.0))
+    return where((gap_s > 0.0) & (n > 0.0), interval_s + (gap_s - interval_s) * share, interval_s)
+
+
+def judged(ops: Ops, signal: Any, of_signal: Any, n: Any, rate: Any, forget: Any, least_sd: Any) -> tuple[Any, Any]:
+    """(decades of improbability, OF_SIGNAL after) of a signal.
+
+    Deviations in standard deviations have an exponential tail above the edge, with a mean excess of the series' own;
+    what was seen often enough is part of it. Below the edge a deviation is nothing.
+    """
+    where = ops.where
+    mean, variance, edge, excess, exceeded = of_signal
+    mean = where(n == 0.0, signal, mean)
+    away, sd = signal - mean, ops.sqrt(variance)
+    size = abs(away)
+    usable = sd > least_sd
+    unit = where(usable, sd, least_sd)
+    known = unit > _NOTHING
+    sds = where(known, size / where(known, unit, 1.0), where(size > _NOTHING, _MOST_SDS, 0.0))
+    sds = where(sds < _MOST_SDS, sds, _MOST_SDS)
+    clip = usable & (sds > _CLIP) & (n > 10.0)
+    away = where(clip, away * (_CLIP / where(clip, sds, 1.0)), away)
+    learnt = rate * away
+    mean = mean + learnt
+    variance = (1.0 - rate) * (variance + learnt * away)
+
+    over, beyond = sds > edge, sds - edge
+    decades = _OUTSIDE_DECADES + beyond / excess * _DECADE
+    decades = where(over, where(decades < _MOST_DECADES, decades, _MOST_DECADES), 0.0)
+    settled = n >= _SETTLED
+    counts = settled & over
+    exceeded = where(counts, exceeded + 1.0, exceeded)
+    share = 1.0 / exceeded
+    towards = excess + (beyond - excess) * where(share > _EXCESS_PACE, share, _EXCESS_PACE)
+    excess = where(counts, where(towards > _EXCESS_LEAST, towards, _EXCESS_LEAST), excess)
+    early, late = 0.5 / where(settled, n - (_SETTLED - 1.0), 1.0), _EDGE_PACE * forget
+    pace = where(early > late, early, late)
+    moved = edge + edge * pace * where(over, 1.0 - _OUTSIDE, -_OUTSIDE)
+    edge = where(settled, where(moved > _EDGE_LEAST, moved, _EDGE_LEAST), edge)
+    return decades, (mean, variance, edge, excess, exceeded)
+
+
+def usual_reach(ops: Ops, mean: Any, variance: Any, edge: Any) -> tuple[Any, Any]:
+    """From where to where all but _OUTSIDE of a signal lie."""
+    reach = edge * ops.sqrt(variance)
+    return mean - reach, mean + reach
+
+
+def _judge_arrays(ops: Ops, signals: Any, of_signals: Any, *given: Any) -> Any:
+    """`of_signals`: float64[OF_SIGNAL, SIGNALS, rows]."""
+    decades, after = judged(ops, np.array(signals), of_signals, *given)
+    strangeness = decades[0] + decades[1] + decades[2] + decades[3]
+    return strangeness, decades.argmax(axis=0), *usual_reach(ops, *of_signals[:3, 0]), after
+
+
+def _judge_floats(ops: Ops, signals: Any, of_signals: Any, *given: Any) -> Any:
+    """`of_signals`: a tuple of OF_SIGNAL for each of SIGNALS."""
+    found = [judged(ops, signal, of, *given) for signal, of in zip(signals, of_signals, strict=True)]
+    decades = [one[0] for one in found]
+    strangeness = decades[0] + decades[1] + decades[2] + decades[3]
+    reach = usual_reach(ops, *of_signals[0][:3])
+    return strangeness, decades.index(max(decades)), *reach, [one[1] for one in found]
+
+
+ARRAYS: Final = Ops(np.where, np.sqrt, _judge_arrays)
+FLOATS: Final = Ops(lambda condition, yes, no: yes if condition else no, math.sqrt, _judge_floats)
