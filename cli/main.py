@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "trace": "cli.trace",
     "replay": "cli.replay",
     "ledger": "cli.ledger",
+    "detect": "cli.detect",
     "bench": "cli.bench",
 }
 """Name of each command and the module that holds it as an attribute of the same name."""

@@ -16,8 +16,8 @@ from schemas.topics import is_device_id
 MAX_ID_CHARS: Final = 64
 MAX_VALUE: Final = 2.0**63
 """The platform takes numbers below it on both sides."""
-_TIME_NAMES: Final = ("timestamp", "time", "datetime", "date", "ts")
-_VALUE_NAMES: Final = ("value",)
+TIME_NAMES: Final = ("timestamp", "time", "datetime", "date", "ts")
+VALUE_NAMES: Final = ("value",)
 _MILLISECONDS_FROM: Final = 1e11
 """Numbers from here on are milliseconds (from 1973), smaller ones seconds (up to the year 5138)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -91,7 +91,7 @@ def read(file: Path, device: str) -> Series:
             lines = source.read().splitlines(keepends=True)
     except (OSError, UnicodeDecodeError) as error:
         raise SeriesError(f"{file}: {error}") from None
-    delimiter = _delimiter(lines[0]) if lines else ","
+    delimiter = delimiter_of(lines[0]) if lines else ","
     table = csv.reader(lines, delimiter=delimiter)
     columns: tuple[int, int] | None = None
     rows: list[tuple[int, float]] = []
@@ -100,7 +100,7 @@ def read(file: Path, device: str) -> Series:
         if not any(cell.strip() for cell in cells):
             continue
         if columns is None:
-            columns = _columns(cells)
+            columns = columns_of(cells)
             if columns is not None:
                 continue
             columns = (0, 1)
@@ -114,15 +114,17 @@ def read(file: Path, device: str) -> Series:
     return Series(device, file, tuple(rows), skipped)
 
 
-def _delimiter(line: str) -> str:
+def delimiter_of(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
-def _columns(cells: list[str]) -> tuple[int, int] | None:
-    """Places of time and value when this is a line of names, else None."""
+def columns_of(
+    cells: Sequence[str], time_names: Sequence[str] = TIME_NAMES, value_names: Sequence[str] = VALUE_NAMES
+) -> tuple[int, int] | None:
+    """Places of time and value when this is a line of names, in capitals or not, else None."""
     names = [cell.strip().lower() for cell in cells]
-    times = [names.index(name) for name in _TIME_NAMES if name in names]
-    values = [names.index(name) for name in _VALUE_NAMES if name in names]
+    times = [names.index(name) for name in time_names if name in names]
+    values = [names.index(name) for name in value_names if name in names]
     if times and values:
         return times[0], values[0]
     if times and len(names) == 2:
@@ -145,10 +147,14 @@ def _row(cells: list[str], columns: tuple[int, int], where: str) -> tuple[int, f
         return None
     if not -MAX_VALUE < value < MAX_VALUE:
         raise SeriesError(f"{where}: {value_text[:40]} is infinite or beyond 2^63: the platform takes no such number")
-    return _moment(time_text, where), value + 0.0  # -0.0 is stored as 0.0
+    try:
+        return moment(time_text), value + 0.0  # -0.0 is stored as 0.0
+    except ValueError as error:
+        raise SeriesError(f"{where}: {error}") from None
 
 
-def _moment(text: str, where: str) -> int:
+def moment(text: str) -> int:
+    """ms since 1970 of a time as files write it. Raises ValueError."""
     try:
         number = float(text)
     except ValueError:
@@ -159,5 +165,5 @@ def _moment(text: str, where: str) -> int:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise SeriesError(f"{where}: {text[:40]!r} is no time (ISO 8601, or seconds or ms since 1970)") from None
+        raise ValueError(f"{text[:40]!r} is no time (ISO 8601, or seconds or ms since 1970)") from None
     return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MS

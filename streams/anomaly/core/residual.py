@@ -57,6 +57,10 @@ class Found:
     def nothing(cls, n: int) -> Self:
         return cls(np.zeros(n), np.zeros(n, bool), np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, np.int32))
 
+    def strangest(self, row: int) -> str:
+        """The name of a row's strangest signal, for an explanation."""
+        return SIGNALS[int(self.signal[row])]
+
     def put(self, rows: Any, told: Any) -> None:
         self.score[rows], self.alert[rows], self.low[rows], self.high[rows], self.signal[rows] = told
 
