@@ -21,6 +21,9 @@ from streams.anomaly.core.residual import ALERT, WARM_UP, Found, Residual
 _MOST_BAD: Final = 20
 """So many bad rows of a file are named, the others counted."""
 
+_WIDE: Final = 400
+"""Columns of a table that no terminal shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -148,7 +151,7 @@ def _show(judged: list[Judged]) -> None:
             cells = one.table.times[row], f"{one.table.value[row]:.6g}", usual, f"{one.score[row]:.3f}"
             shown.add_row(*([one.table.name] if several else []), *cells, one.found.strangest(row))
     if shown.row_count:
-        Console(soft_wrap=not sys.stdout.isatty()).print(shown)
+        Console(width=None if sys.stdout.isatty() else _WIDE).print(shown)
     rows, alerts = sum(len(one.score) for one in judged), sum(len(one.alerts) for one in judged)
     files = f" of {len(judged)} files" if several else ""
     click.echo(f"{alerts} alerts in {rows:,} rows{files}; the first {WARM_UP} rows of a file only teach", err=True)

@@ -93,11 +93,16 @@ def _rows(
 
 def _columns(file: Path, cells: list[str], time: str | None, value: str | None) -> tuple[tuple[int, int], bool]:
     """(places of time and value, whether this line names them)."""
-    wanted = [time.strip().lower()] if time else TIME_NAMES, [value.strip().lower()] if value else VALUE_NAMES
-    found = columns_of(cells, *wanted)
-    if found is None and (time or value):
-        missing = _list([name for name in (time, value) if name])
-        raise FileError(f"{file}: its first line names {_list(cells)}; looked for {missing}")
+    names = [cell.strip().lower() for cell in cells]
+    asked = [name for name in (time, value) if name]
+    missing = [name for name in asked if name.strip().lower() not in names]
+    if missing:
+        raise FileError(f"{file}: no column {_list(missing)}; its first line holds {_list(cells)}")
+    found = columns_of(
+        cells, [time.strip().lower()] if time else TIME_NAMES, [value.strip().lower()] if value else VALUE_NAMES
+    )
+    if found is None and asked:
+        raise FileError(f"{file}: name both columns with --time and --value; its first line holds {_list(cells)}")
     return (found, True) if found else ((0, 1), False)
 
 
