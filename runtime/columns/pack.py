@@ -1,5 +1,6 @@
 """Arrays to bytes and back: a JSON head that says what there is, then their bytes one after the other."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ Arrays = dict[str, Any]
 """Name -> numpy array of any shape and a fixed-size type."""
 
 
-def pack(meta: Any, arrays: Arrays) -> bytes:
+def pack(meta: Any, arrays: Mapping[str, Any]) -> bytes:
     """`meta`: anything JSON can say. The same values give the same bytes."""
     flat = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     head = orjson.dumps(

@@ -4,7 +4,7 @@ Every rule is here because without it a schedule of crashes, or an operator's mi
 silence: a topic made anew, a truncated log, retention that overtook, outputs of another logic version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from runtime.errors import RefusedError
@@ -59,8 +59,9 @@ def first(stage: str, version: int, partition: int, world: World, options: Optio
     return Snapshot(stage, partition, version, world.topic_id, world.low)
 
 
-def admit(snapshot: Snapshot, version: int, world: World, options: Options) -> Snapshot:
-    """The snapshot to go on from (its position moved only by --skip-lost). Raises RefusedError that says what to do."""
+def admit(snapshot: Snapshot, version: int, reads: Collection[int], world: World, options: Options) -> Snapshot:
+    """The snapshot to go on from (its position moved only by --skip-lost), for logic version `version`, which can read
+    states of the older ones in `reads`. Raises RefusedError that says what to do."""
     who = f"{snapshot.stage} partition {snapshot.partition}"
     _same_topic(who, snapshot, world)
     if snapshot.position < world.low:
@@ -73,6 +74,7 @@ def admit(snapshot: Snapshot, version: int, world: World, options: Options) -> S
     for topic, written in snapshot.written.items():
         _output_kept(who, topic, written, world.outputs[topic])
     if snapshot.logic_version != version:
+        _readable(who, snapshot, version, reads)
         _version_may_change(who, snapshot, version, world)
     return snapshot
 
@@ -106,6 +108,16 @@ def _output_kept(who: str, topic: str, written: Written, output: OutputEnd) -> N
         raise RefusedError(
             f"{who}: {topic} ends at offset {output.end}, but this stage has written up to {written.offset}: the topic"
             " was truncated or made anew. Restore it, or start this stage once with --from-oldest"
+        )
+
+
+def _readable(who: str, snapshot: Snapshot, version: int, reads: Collection[int]) -> None:
+    old = snapshot.logic_version
+    if old not in reads:
+        others = f"its own and those of {', '.join(map(str, sorted(reads)))}" if reads else "only its own"
+        raise RefusedError(
+            f"{who}: the snapshot is of logic version {old}, and version {version} can read {others}. Start a version"
+            f" that reads {old}, or start once with --from-oldest to forget the old state"
         )
 
 

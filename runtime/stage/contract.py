@@ -37,21 +37,35 @@ class Output:
     headers: Sequence[tuple[str, bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A state between two records: what JSON can say of it, and its named numpy arrays of fixed-size types.
+
+    `meta` should be small (it is encoded at every snapshot); what grows with devices or series belongs in arrays. Large
+    arrays are stored in pieces of some MB, of which only those that changed are written: one that only grows at its end
+    is cheap.
+    """
+
+    meta: Any
+    arrays: Mapping[str, Any]
+
+
 class State(Protocol):
-    """What a stage knows about one partition. Not thread-safe; `encode` alone may run in a thread."""
+    """What a stage knows about one partition. Not thread-safe."""
 
     def apply(self, record: Record) -> Sequence[Output]:
         """Take one record and say what follows from it. Called in offset order, once for each record."""
 
-    def freeze(self) -> Any:
-        """A copy of the state that later calls of `apply` do not change. Must be quick: the flow waits."""
+    def freeze(self) -> Frozen:
+        """The state as it is now: meta and arrays may be the live ones, or views of them, since the frame copies them
+        before the next record. The flow waits meanwhile: no work that could be left to `restore`."""
 
     def sizes(self) -> Mapping[str, int]:
         """Figures for metrics: bytes, devices, series."""
 
 
 class Stage(Protocol):
-    """A stage: where it reads, where it writes, how its state is made, stored and restored."""
+    """A stage: where it reads, where it writes, how its state is made and restored."""
 
     @property
     def name(self) -> str: ...
@@ -61,6 +75,10 @@ class Stage(Protocol):
         """Raised whenever the same records could give other outputs or the state's form changes."""
 
     @property
+    def reads(self) -> tuple[int, ...]:
+        """Older logic versions whose stored states `restore` can take."""
+
+    @property
     def source(self) -> str: ...
 
     @property
@@ -68,7 +86,6 @@ class Stage(Protocol):
 
     def create(self, partition: int) -> State: ...
 
-    def encode(self, frozen: Any) -> bytes:
-        """Frozen state to bytes; pure; may run in a thread."""
-
-    def restore(self, partition: int, blob: bytes) -> State: ...
+    def restore(self, partition: int, stored: Frozen, version: int) -> State:
+        """The state that was frozen, by logic version `version`: this one or one of `reads`. The arrays are the state's
+        own from now on and may be written to."""

@@ -12,8 +12,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from runtime.columns.pack import pack
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
 from runtime.stage import snapshot as form
@@ -168,6 +169,7 @@ class Engine:
         async with self._flow:
             freezing = time.perf_counter()
             frozen = held.state.freeze()
+            copied = pack(frozen.meta, frozen.arrays)
             self._figures.frozen(time.perf_counter() - freezing)
             meta = replace(
                 held.meta,
@@ -178,20 +180,22 @@ class Engine:
             )
             written, held.dirty = dict(held.written), False
         try:
-            size = await self._store(partition, held, meta, written, frozen)
+            size = await self._store(partition, held, meta, written, copied)
         except BaseException:
             held.dirty = True  # broken off (a stop): what was frozen is not stored
             raise
         self._figures.snapshot(partition, size, time.perf_counter() - begin)
 
-    async def _store(self, partition: int, held: Held, meta: Snapshot, written: dict[str, Written], frozen: Any) -> int:
+    async def _store(
+        self, partition: int, held: Held, meta: Snapshot, written: dict[str, Written], state: bytes
+    ) -> int:
         """Write it once all outputs it knows of are in Kafka. Returns its bytes."""
         topic = state_topic(self.stage.name)
         assert self._outbox is not None
         offsets = await self._outbox.settled(partition)
         written = {name: replace(w, offset=max(w.offset, offsets.get(name, -1))) for name, w in written.items()}
         meta = replace(meta, written=written)
-        value = await asyncio.to_thread(lambda: form.encode(meta, self.stage.encode(frozen)))
+        value = await asyncio.to_thread(form.encode, meta, state)
         await self._outbox.send(topic, partition, value, [], form.key(partition, held.turn))
         stored_at = (await self._outbox.settled(partition))[topic]
         held.meta, held.turn, held.state_end = meta, held.turn + 1, stored_at + 1

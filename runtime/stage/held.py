@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from runtime.columns.pack import unpack
 from runtime.stage import snapshot as form
 from runtime.stage import store
 from runtime.stage.admission import Options, admit, first, goal
-from runtime.stage.contract import Stage, State
+from runtime.stage.contract import Frozen, Stage, State
 from runtime.stage.provenance import START, Highest
 from runtime.stage.snapshot import Snapshot, Written
 from schemas.topics import state_topic
@@ -80,8 +81,9 @@ def take(
         meta = first(stage.name, stage.logic_version, partition, world, options)
         held = Held(stage.create(partition), meta, known, end, 0, dirty=True)
     else:
-        meta = admit(stored.snapshot, stage.logic_version, world, options)
-        held = Held(stage.restore(partition, stored.state), meta, known, end, form.turn_after(stored.key))
+        meta = admit(stored.snapshot, stage.logic_version, stage.reads, world, options)
+        state = stage.restore(partition, Frozen(*unpack(stored.state)), stored.snapshot.logic_version)
+        held = Held(state, meta, known, end, form.turn_after(stored.key))
         held.dirty = meta.position != stored.snapshot.position
     held.gap_accepted = options.skip_lost
     held.goal = goal(meta, world) if options.drain else None

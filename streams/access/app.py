@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from runtime.stage.contract import Output, Record
+from runtime.stage.contract import Frozen, Output, Record
 from schemas.vocabulary import Kind
 from streams.access import metrics
 from streams.access.core.stage import AccessStage
@@ -25,7 +24,7 @@ class Metered:
             metrics.observe(self.state.seen, time.time())
         return found
 
-    def freeze(self) -> Any:
+    def freeze(self) -> Frozen:
         return self.state.freeze()
 
     def sizes(self) -> Mapping[str, int]:
@@ -36,7 +35,7 @@ class Stage:
     """The access stage as the frame runs it."""
 
     name, logic_version = AccessStage.name, AccessStage.logic_version
-    source, outputs = AccessStage.source, AccessStage.outputs
+    reads, source, outputs = AccessStage.reads, AccessStage.source, AccessStage.outputs
 
     def __init__(self) -> None:
         self.core = AccessStage()
@@ -44,11 +43,8 @@ class Stage:
     def create(self, partition: int) -> Metered:
         return Metered(self.core.create(partition))
 
-    def encode(self, frozen: Any) -> bytes:
-        return self.core.encode(frozen)
-
-    def restore(self, partition: int, blob: bytes) -> Metered:
-        return Metered(self.core.restore(partition, blob))
+    def restore(self, partition: int, stored: Frozen, version: int) -> Metered:
+        return Metered(self.core.restore(partition, stored, version))
 
 
 def make_stage(settings: Settings) -> Stage:

@@ -21,6 +21,7 @@ from streams.access.core.state import State
 from streams.access.policy import check, shipped
 from tests.access.support import NOW_MS, control, counts_of, data, message, registered, rows_of, tick
 from tests.access.test_verdicts import World
+from tests.support.states import restored, stored
 
 POLICY = """
 roles:
@@ -270,8 +271,7 @@ def test_a_bug_costs_one_message_and_not_the_partition(monkeypatch: pytest.Monke
     assert [r["raw_row"] for r in found if r["reason"]] == [7, 8, 39]
     # what is remembered is what would be without them
     twin.apply(data(9, [row for row in rows if row["payload"] != b"trap"]))
-    stage = AccessStage()
-    assert stage.encode(state.freeze()) == stage.encode(twin.freeze())
+    assert stored(state) == stored(twin)
 
 
 def test_a_stranger_beyond_what_a_partition_remembers_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +304,7 @@ def fingerprint(seed: int) -> str:
     for _ in range(60):
         for output in state.apply(world.record()[0]):
             digest.update(output.value + repr(output.headers).encode())
-        digest.update(stage.encode(state.freeze()))
+        digest.update(stored(state))
     return digest.hexdigest()
 
 
@@ -333,7 +333,7 @@ def test_what_was_decoded_before_leaves_no_trace() -> None:
     other.apply(data(0, [message("z", f'{{"m{n % 50}":1}}') for n in range(300)]))
     record = data(1, [message("z", f'{{"m{n % 7}":1,"t":"x"}}') for n in range(30)])
     assert used.apply(record)[0].value == fresh.apply(record)[0].value
-    assert stage.encode(used.freeze()) == AccessStage().encode(fresh.freeze())
+    assert stored(used) == stored(fresh)
 
 
 def test_the_state_grows_to_a_quarter_of_a_million_devices_and_back_from_a_snapshot() -> None:
@@ -344,8 +344,8 @@ def test_the_state_grows_to_a_quarter_of_a_million_devices_and_back_from_a_snaps
     for start in range(0, 250_000, 50_000):
         state.numbers(pa.array(row[start : start + 50_000]))
     state.apply(data(0, [message("sensor-249999", '{"a":1}', boot="1", seq="0")]))
-    blob = stage.encode(state.freeze())
-    again = stage.restore(0, blob)
-    assert again.devices.size == 250_000 and stage.encode(again.freeze()) == blob
+    blob = stored(state)
+    again = restored(stage, blob)
+    assert again.devices.size == 250_000 and stored(again) == blob
     assert counts_of(again.apply(data(1, [message("sensor-249999", '{"a":1}', boot="1", seq="0")]))).duplicates == 1
     assert state.sizes()["bytes"] < 100 << 20

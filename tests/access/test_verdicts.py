@@ -15,6 +15,7 @@ from streams.access.core.stage import AccessStage
 from streams.access.policy import check
 from tests.access.oracle import DAY_MS, Event, Oracle
 from tests.access.support import NOW_MS, control, counts_of, data, registered, rows_of, same, tick
+from tests.support.states import restored, stored
 
 ROLES: dict[str, Any] = {
     "sensor": {
@@ -268,6 +269,6 @@ def test_a_snapshot_and_a_restart_after_each_record_change_no_byte(seed: int) ->
     for _ in range(90):
         record, _ = world.record()
         assert same(list(straight.apply(record)), list(broken.apply(record)))
-        blob = stage.encode(broken.freeze())
-        assert blob == stage.encode(straight.freeze())
-        broken = AccessStage().restore(0, blob)
+        blob = stored(broken)
+        assert blob == stored(straight)
+        broken = restored(AccessStage(), blob)

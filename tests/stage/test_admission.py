@@ -15,11 +15,11 @@ NONE = Options()
 
 
 def test_the_same_world_is_gone_on_with() -> None:
-    assert admit(SNAPSHOT, 1, WORLD, NONE) is SNAPSHOT
+    assert admit(SNAPSHOT, 1, (), WORLD, NONE) is SNAPSHOT
 
 
 def test_what_retention_took_before_the_position_does_no_harm() -> None:
-    assert admit(SNAPSHOT, 1, replace(WORLD, low=100, fingerprint=None), NONE) is SNAPSHOT
+    assert admit(SNAPSHOT, 1, (), replace(WORLD, low=100, fingerprint=None), NONE) is SNAPSHOT
 
 
 @pytest.mark.parametrize(
@@ -35,23 +35,34 @@ def test_what_retention_took_before_the_position_does_no_harm() -> None:
 )
 def test_a_world_that_does_not_fit_is_refused(world: World, says: str) -> None:
     with pytest.raises(RefusedError, match=says):
-        admit(SNAPSHOT, 1, world, NONE)
+        admit(SNAPSHOT, 1, (), world, NONE)
 
 
 def test_another_version_starts_only_where_the_snapshot_covers_the_outputs() -> None:
     covered = replace(WORLD, outputs={"out": OutputEnd(58, Highest(0, 99))})
-    assert admit(SNAPSHOT, 2, covered, NONE) is SNAPSHOT
+    assert admit(SNAPSHOT, 2, (1,), covered, NONE) is SNAPSHOT
     with pytest.raises(
         RefusedError, match=r"version 1 and has reached raw offset 99.* up to 101.* version 1 .*--drain"
     ):
-        admit(SNAPSHOT, 2, WORLD, NONE)
+        admit(SNAPSHOT, 2, (1,), WORLD, NONE)
     assert goal(SNAPSHOT, WORLD) == Highest(0, 101)
     assert goal(SNAPSHOT, covered) is None
 
 
+@pytest.mark.parametrize(
+    ("reads", "says"),
+    [((), r"of logic version 1, and version 4 can read only its own"), ((3, 2), r"its own and those of 2, 3\. Start")],
+)
+def test_a_state_that_a_version_cannot_read_is_refused(reads: tuple[int, ...], says: str) -> None:
+    covered = replace(WORLD, outputs={"out": OutputEnd(58, Highest(0, 99))})
+    with pytest.raises(RefusedError, match=says):
+        admit(SNAPSHOT, 4, reads, covered, NONE)
+    assert admit(SNAPSHOT, 4, (1, 3), covered, NONE) is SNAPSHOT
+
+
 def test_what_was_lost_is_skipped_only_when_told_so() -> None:
     world = replace(WORLD, low=110, fingerprint=None)
-    moved = admit(SNAPSHOT, 1, world, Options(skip_lost=True))
+    moved = admit(SNAPSHOT, 1, (), world, Options(skip_lost=True))
     assert (moved.position, moved.highest, moved.written) == (110, SNAPSHOT.highest, SNAPSHOT.written)
 
 

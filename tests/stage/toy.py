@@ -8,11 +8,10 @@ import os
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import orjson
 
-from runtime.stage.contract import Output, Record, State
+from runtime.stage.contract import Frozen, Output, Record, State
 from runtime.stage.settings import StageSettings
 from runtime.stage.worker import main
 from schemas.headers import number
@@ -46,8 +45,8 @@ class Counts(State):
             self.counts[word] = self.counts.get(word, 0) + 1
         return {word: self.counts[word] * self.stage.logic_version for word in words}
 
-    def freeze(self) -> Any:
-        return dict(self.counts), self.time_ms
+    def freeze(self) -> Frozen:
+        return Frozen([self.counts, self.time_ms], {})
 
     def sizes(self) -> Mapping[str, int]:
         return {"bytes": 100 * len(self.counts), "words": len(self.counts)}
@@ -62,18 +61,15 @@ class Toy:
         self.output, self.rare = f"{self.name}.out", f"{self.name}.rare"
         self.outputs = (self.output, self.rare)
         self.logic_version = int(environment.get("TOY_VERSION", "1"))
+        self.reads = tuple(range(1, self.logic_version))
         self.slow_s = float(environment.get("TOY_SLOW_S", "0"))
         self.poison = environment.get("TOY_POISON", "")
 
     def create(self, partition: int) -> Counts:
         return Counts(self, {}, 0)
 
-    def encode(self, frozen: Any) -> bytes:
-        return orjson.dumps(frozen)
-
-    def restore(self, partition: int, blob: bytes) -> Counts:
-        counts, time_ms = orjson.loads(blob)
-        return Counts(self, counts, time_ms)
+    def restore(self, partition: int, stored: Frozen, version: int) -> Counts:
+        return Counts(self, *stored.meta)
 
 
 def run(argv: Sequence[str]) -> None:

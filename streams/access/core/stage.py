@@ -1,10 +1,8 @@
 """The stage that the frame runs: telemetry.raw in, telemetry.readings out."""
 
-from typing import Any
-
-from runtime.columns.pack import pack, unpack
+from runtime.stage.contract import Frozen
 from schemas.topics import RAW, READINGS
-from streams.access.core.state import Frozen, State
+from streams.access.core.state import State
 from streams.access.decode import Decoder
 
 
@@ -13,6 +11,7 @@ class AccessStage:
 
     name = "access"
     logic_version = 2
+    reads = (1,)
     source = RAW
     outputs = (READINGS,)
 
@@ -22,9 +21,6 @@ class AccessStage:
     def create(self, partition: int) -> State:
         return State(self.decoder)
 
-    def encode(self, frozen: Any) -> bytes:
-        assert isinstance(frozen, Frozen)
-        return pack(frozen.meta, frozen.arrays)
-
-    def restore(self, partition: int, blob: bytes) -> State:
-        return State.restored(self.decoder, *unpack(blob))
+    def restore(self, partition: int, stored: Frozen, version: int) -> State:
+        """States of version 1 have the same form."""
+        return State.restored(self.decoder, stored)

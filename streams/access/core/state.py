@@ -13,7 +13,7 @@ from runtime.columns.arrays import positions
 from runtime.columns.devices import NONE, DeviceTable
 from runtime.columns.spans import milliseconds
 from runtime.columns.types import Int32
-from runtime.stage.contract import Output, Record
+from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import ipc, raw
 from schemas.control import POLICY_KEY, Device, device_of
@@ -37,14 +37,6 @@ log = logging.getLogger(__name__)
 MAX_STRANGERS: Final = 250_000
 """Devices of a partition above which one that nobody registered is denied and not remembered."""
 _FULL: Final = "unknown_device: not in the registry, and this partition remembers no more devices"
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A copy of a state: what JSON can say of it, and its arrays."""
-
-    meta: dict[str, Any]
-    arrays: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -235,13 +227,13 @@ class State:
         registry = self.registry
         arrays = {
             "devices": self.devices.stored(),
-            "role": registry.role[:size].copy(),
-            "parent": registry.parent[:size].copy(),
-            "epoch": registry.epoch[:size].copy(),
-            "offset": registry.offset[:size].copy(),
-            "boots": sequences.boots[:size].copy(),
-            "highest": sequences.highest[:size].copy(),
-            "full_us": self.buckets.full_us[:size].copy(),
+            "role": registry.role[:size],
+            "parent": registry.parent[:size],
+            "epoch": registry.epoch[:size],
+            "offset": registry.offset[:size],
+            "boots": sequences.boots[:size],
+            "highest": sequences.highest[:size],
+            "full_us": self.buckets.full_us[:size],
             "kept_keys": np.array(keys, np.int64),
             "kept_sizes": np.array([len(k) for k in kept], np.int64),
             "kept": np.frombuffer(b"".join(kept), np.uint8),
@@ -250,8 +242,8 @@ class State:
         return Frozen(meta, arrays)
 
     @classmethod
-    def restored(cls, decoder: Decoder, meta: dict[str, Any], arrays: dict[str, Any]) -> "State":
-        state = cls(decoder)
+    def restored(cls, decoder: Decoder, stored: Frozen) -> "State":
+        state, meta, arrays = cls(decoder), stored.meta, stored.arrays
         size = len(arrays["devices"])
         state.devices.restore(arrays["devices"])
         state._grow(len(state.devices.words))

@@ -21,7 +21,7 @@ def warm() -> None:
     state.apply(Record(0, 0, 0, 0, Kind.CONTROL, dict(headers.raw_control(Version(0, 0), POLICY_KEY)), policy))
     batch = _batch([b'{"value":1.5,"boot":1,"seq":0}', b'{"value":2.5,"text":"a","boot":1,"seq":1}', b"{"])
     state.apply(Record(0, 0, 0, 0, Kind.DATA, dict(headers.raw_data(len(batch))), ipc.encode(batch)))
-    stage.restore(0, stage.encode(state.freeze()))
+    stage.restore(0, state.freeze(), stage.logic_version)
 
 
 def _batch(payloads: list[bytes]) -> Any:
