@@ -40,6 +40,7 @@ def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
     Files that belong together are made together: half of a pair is made anew with the other half.
     """
     devices, services = (Authority.open(_room(folder, name)) for name in ("authority", "services"))
+    _hand_over(folder / "authority")
     written = []
     for names, maker in (*_devices(devices, server_names), *_services(services), *_clickhouse()):
         if all((folder / name).exists() for name in names):
@@ -90,6 +91,13 @@ def _room(folder: Path, name: str) -> Path:
     if os.geteuid() == 0:
         os.chown(room, _uid(name), _uid(name))
     return room
+
+
+def _hand_over(room: Path) -> None:
+    """An authority's files to the user of its room: operators make devices' certificates with it."""
+    if os.geteuid() == 0:
+        for file in room.iterdir():
+            os.chown(file, _uid(room.name), _uid(room.name))
 
 
 def _uid(room: str) -> int:

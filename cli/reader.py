@@ -10,7 +10,6 @@ from runtime.kafka import clients
 from runtime.settings import KafkaSettings
 
 _ANSWER_S: Final = 15.0
-_GROUP: Final = "millrace-reader"
 
 
 class Reader:
@@ -20,7 +19,7 @@ class Reader:
         self.topic = topic
         # ends are told even where the last offset was compacted away; what goes wrong is told by us, once
         more = {"enable.partition.eof": True, "log_level": 0}
-        self._consumer: Consumer = clients.consumer(settings, _GROUP, more=more)
+        self._consumer: Consumer = clients.consumer(settings, clients.READER, more=more)
         try:
             found = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         except KafkaException as error:

@@ -111,7 +111,7 @@ def _rows(client: Any, sql: str) -> list[tuple[Any, ...]]:
 def _count_again(client: Any, settings: KafkaSettings) -> Iterator[str]:
     """Compare what telemetry.raw still holds, by its headers, with ledger_received."""
     fact = facts(settings, topics.RAW)[topics.RAW]
-    consumer = clients.consumer(settings, "millrace-verify", more={"enable.partition.eof": True})
+    consumer = clients.consumer(settings, clients.READER, more={"enable.partition.eof": True})
     try:
         for partition in range(fact.partitions):
             known = {

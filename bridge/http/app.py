@@ -35,7 +35,7 @@ async def serve(settings: HttpSettings) -> None:
         Intake(partitions, settings.limits(partitions)), producer(settings, settings.budget_bytes), settings
     )
     credentials = Credentials()
-    registry = Follower(settings, f"bridge-http-{settings.instance}", credentials)
+    registry = Follower(settings, credentials)
     server = Server(settings, Endpoint(settings, writer, credentials, pages(settings)), tls)
     probes = Probes(settings.http_bind)
     probes.checks |= {"kafka": writer.wrong, "registry": registry.wrong}

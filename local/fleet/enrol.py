@@ -45,7 +45,7 @@ def register(settings: KafkaSettings, wanted: Sequence[Device], with_token: Iter
 def _ends(settings: KafkaSettings) -> list[TopicPartition]:
     """Where each partition of telemetry.raw ends now."""
     partitions = topics.facts(settings, RAW)[RAW].partitions
-    consumer = clients.consumer(settings, "millrace-fleet")
+    consumer = clients.consumer(settings, clients.READER)
     try:
         found = [TopicPartition(RAW, p) for p in range(partitions)]
         return [TopicPartition(RAW, p.partition, consumer.get_watermark_offsets(p, _ANSWER_S)[1]) for p in found]
@@ -55,7 +55,7 @@ def _ends(settings: KafkaSettings) -> list[TopicPartition]:
 
 def _await(settings: KafkaSettings, start: list[TopicPartition], keys: set[str]) -> None:
     """Read on from `start` until every one of `keys` was seen as a control record."""
-    consumer = clients.consumer(settings, "millrace-fleet")
+    consumer = clients.consumer(settings, clients.READER)
     deadline = time.monotonic() + IN_BAND_TIMEOUT_S
     try:
         consumer.assign(start)

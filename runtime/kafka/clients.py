@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
@@ -10,6 +10,9 @@ from confluent_kafka.admin import AdminClient
 from runtime.certificates import show_file
 from runtime.errors import FatalError
 from runtime.settings import KafkaSettings
+
+READER: Final = "millrace-reader"
+"""Group of consumers that choose their partitions themselves and commit nothing."""
 
 
 def common(settings: KafkaSettings) -> dict[str, Any]:

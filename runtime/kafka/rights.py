@@ -20,11 +20,10 @@ from confluent_kafka.admin import (
 )
 
 from runtime.errors import RetryableError
+from runtime.kafka.clients import READER
 from schemas.topics import CONTROL, DERIVED, RAW, READINGS, STAGES, state_topic
 
 _TIMEOUT_S: Final = 15.0
-READER: Final = "millrace-reader"
-"""Group of consumers that choose their partitions themselves and commit nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,10 @@ def _stage(name: str) -> Rights:
 RIGHTS: Final[dict[str, Rights]] = {
     "relay": Rights((CONTROL,), (CONTROL, RAW), (), ("millrace-relay", READER)),
     "bridge": Rights((CONTROL,), (RAW,), (), (READER,)),
-    "bridge-http": Rights((CONTROL,), (RAW,), (), ("millrace-bridge-http", READER)),
+    "bridge-http": Rights((CONTROL,), (RAW,), (), (READER,)),
     **{name: _stage(name) for name in STAGES},
     "sink": Rights((CONTROL, RAW, READINGS, *DERIVED), (), (), ("millrace-sink", READER)),
-    "operator": Rights(
-        (CONTROL, RAW, READINGS, *DERIVED), (CONTROL, RAW), (), (READER, "millrace-verify", "millrace-sink")
-    ),
+    "operator": Rights((CONTROL, RAW, READINGS, *DERIVED), (CONTROL, RAW), (), (READER, "millrace-sink")),
 }
 """`operator` is whoever works with the command `millrace`: decides (platform.control) and replays (telemetry.raw)."""
 

@@ -110,7 +110,7 @@ def _record(settings: KafkaSettings, ids: dict[str, tuple[str, int]]) -> dict[st
 def read_control(settings: KafkaSettings) -> dict[str, tuple[int, bytes]]:
     """The newest (offset, value) of every key of `platform.control`; tombstones are left out."""
     consumer = clients.consumer(
-        settings, "millrace-reader", more={"auto.offset.reset": "earliest", "enable.partition.eof": True}
+        settings, clients.READER, more={"auto.offset.reset": "earliest", "enable.partition.eof": True}
     )
     try:
         return _read_all(consumer)

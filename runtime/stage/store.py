@@ -45,7 +45,7 @@ class Reader:
             "queued.max.messages.kbytes": 1 << 12,
             "fetch.wait.max.ms": 10,
         }
-        self._consumer: Consumer = clients.consumer(settings, "millrace-reader", more=more)
+        self._consumer: Consumer = clients.consumer(settings, clients.READER, more=more)
 
     def __enter__(self) -> "Reader":
         return self

@@ -25,9 +25,8 @@ _WAIT_S: Final = 0.02
 class Follower:
     """Keeps `credentials` in step with the registry, in a thread of its own. Started means: all of it was read."""
 
-    def __init__(self, settings: KafkaSettings, group: str, credentials: Credentials) -> None:
+    def __init__(self, settings: KafkaSettings, credentials: Credentials) -> None:
         self._settings = settings
-        self._group = group
         self._credentials = credentials
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
@@ -48,7 +47,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            consumer = clients.consumer(self._settings, self._group, more={"enable.partition.eof": True})
+            consumer = clients.consumer(self._settings, clients.READER, more={"enable.partition.eof": True})
             consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
             self._follow(consumer)
             consumer.close()
