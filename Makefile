@@ -23,7 +23,7 @@ down: setup ## stop it
 	.venv/bin/millrace down --data $(DATA)
 
 test: setup ## all tests against real servers, three files at a time: they mostly wait
-	$(PY) -m pytest -m "not chaos and not soak" -n 3 --dist loadfile
+	$(PY) -m pytest -m "not chaos and not soak and not compose" -n 3 --dist loadfile
 
 check: setup ## ruff, mypy --strict and the walls between the packages
 	.venv/bin/ruff check .
@@ -40,6 +40,9 @@ chaos: setup ## long kill -9 and fuzz runs (KILLS, SEED)
 	SCHEDULES=10000 $(PY) -m pytest tests/protocol
 	KILLS=$(KILLS) SEED=$(SEED) $(PY) -m pytest -m chaos -s
 
+test-compose: setup ## docker-compose.yml for real: health, confinement, kill -9 of every container (needs docker)
+	$(PY) -m pytest -m compose -s tests/compose
+
 soak: setup ## ten minutes at full load: memory stays flat
 	$(PY) -m pytest -m soak -s
 
@@ -51,4 +54,4 @@ lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --constraint requirements/all.lock -o requirements/services.lock $(LOCK)
 LOCK := --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q
 
-.PHONY: help setup demo up down test check bench chaos soak docs lock
+.PHONY: help setup demo up down test check bench chaos test-compose soak docs lock
