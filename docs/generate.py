@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/metrics.md from the code: `make docs`. A test says when they are out of date."""
+"""Writes docs/settings.md, docs/metrics.md and docs/rights.md from the code: `make docs`. A test says when they are out of date."""
 
 import importlib
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
+from cli.users import USERS
+from runtime.kafka.rights import RIGHTS, SUPER, principal
 from runtime.settings import describe
 
 HERE = Path(__file__).parent
@@ -72,7 +74,35 @@ def metrics_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page}
+def rights_page() -> str:
+    """Who may do what in Kafka and in ClickHouse."""
+    lines = [
+        "# Rights",
+        "",
+        "What each service of docker-compose.yml may do; everything else is refused. Made by `make docs`; proved by",
+        "`pytest tests/security`, against a real Kafka and ClickHouse's own access control.",
+        "",
+        "## Kafka",
+        "",
+        "A service is the CN of its certificate: `millrace.{service}`. To read or write includes to ask what a topic is.",
+        "",
+        "| service | reads | writes | groups |",
+        "|---|---|---|---|",
+    ]
+    for service, rights in RIGHTS.items():
+        cells = (", ".join(f"`{name}`" for name in names) for names in (rights.reads, rights.writes, rights.groups))
+        lines.append(f"| {service} | {' | '.join(cells)} |")
+    everything = " and ".join(f"`{principal(name)}`" for name in SUPER)
+    lines += ["", f"{everything} may do everything: the brokers themselves, and `millrace init`, which ends.", ""]
+    lines += ["## ClickHouse", "", "| user | used by | may | limits of a query |", "|---|---|---|---|"]
+    for user in USERS:
+        grants = "; ".join(f"`{grant.removeprefix('GRANT ')}`" for grant in user.grants)
+        limits = ", ".join(f"{name} {value:,}" for name, value in user.settings) or "none"
+        lines.append(f"| {user.name} | {user.room} | {grants} | {limits} |")
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "rights.md": rights_page}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():
