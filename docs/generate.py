@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, docs/metrics.md and docs/rights.md from the code: `make docs`. A test says when they are out of date."""
+"""Writes settings.md, metrics.md and rights.md in docs/ from the code: `make docs`. A test says when they are old."""
 
 import importlib
 from pathlib import Path
@@ -84,7 +84,7 @@ def rights_page() -> str:
         "",
         "## Kafka",
         "",
-        "A service is the CN of its certificate: `millrace.{service}`. To read or write includes to ask what a topic is.",
+        "A service is the CN of its certificate: `millrace.{service}`. Reading or writing includes asking.",
         "",
         "| service | reads | writes | groups |",
         "|---|---|---|---|",
