@@ -8,6 +8,8 @@ from streams.access.core.state import Seen
 
 MESSAGES = Counter("millrace_access_messages_total", "messages decided, by verdict", ["verdict"])
 REFUSED = Counter("millrace_access_refused_total", "messages denied or dead-lettered, by the rule they broke", ["rule"])
+for _rule in ("ahead", "age"):  # shown from the start, so that the first device with a wrong clock is a rise
+    REFUSED.labels(_rule)
 READINGS = Counter("millrace_access_readings_total", "readings of accepted messages")
 MISSING = Counter("millrace_access_missing_total", "seq numbers given up: lost before they reached the bridge")
 REPLAYED = Counter("millrace_access_replayed_total", "messages that were replays of denied or dead-lettered ones")
