@@ -105,7 +105,7 @@ def _files(paths: tuple[Path, ...], out: Path | None) -> list[tuple[Path, str]]:
 
 
 def _judge(table: Table, threshold: float) -> Judged:
-    """The detector keeps its own scale, on which an alert is ALERT: the threshold becomes a sensitivity and back."""
+    """The detector keeps its own scale, on which an alert is ALERT: thresholds become multiples of it and back."""
     scale = threshold / (1.0 - threshold) * (1.0 - ALERT) / ALERT
     n = len(table.value)
     found = Residual(1).step(np.zeros(n, np.int32), table.time_ms, table.value, np.full(n, scale))

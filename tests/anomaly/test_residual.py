@@ -98,7 +98,7 @@ def test_the_warm_up_says_nothing() -> None:
     assert not found.score.any() and np.isnan(found.low).all() and np.isnan(found.high).all()
 
 
-def test_sensitivity_scales_the_threshold() -> None:
+def test_a_higher_threshold_scores_less_and_alerts_less() -> None:
     r = np.random.default_rng(2)
     rows = columns([(0, i * 300_000, float(r.normal())) for i in range(1000)])
     once, often = Residual(1), Residual(1)

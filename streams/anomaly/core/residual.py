@@ -43,7 +43,7 @@ _PER_SERIES: Final = len(OF_SERIES)
 class Found:
     """Of each row, in the order given. `score`: 0..1, 0 during the warm-up and for values that are not finite.
 
-    `low`, `high`: where the reading was expected, in the unit of the value (985 of 1,000 readings lie inside); NaN
+    `low`, `high`: where the reading was expected, in the unit of the value (99 of 100 readings lie inside); NaN
     during the warm-up. `signal`: which of SIGNALS was the strangest.
     """
 
@@ -99,17 +99,17 @@ class Residual:
             setattr(found, name, array)
         return found
 
-    def step(self, series: Int32, time_ms: Int64, value: Float64, sensitivity: Float64 | None = None) -> Found:
+    def step(self, series: Int32, time_ms: Int64, value: Float64, threshold: Float64 | None = None) -> Found:
         """Judge rows in their order and learn from them. A series may stand many times, times may run backwards.
 
-        `sensitivity` scales the threshold of each row's series: 2.0 asks for twice as strange.
+        `threshold`: of each row's series, in multiples of the detector's own: 2.0 asks for twice as strange.
         """
         found = Found.nothing(len(series))
         rows = positions(np.isfinite(value))
         if not len(rows):
             return found
-        scale = np.ones(len(series)) if sensitivity is None else sensitivity
-        columns = _Columns(rows, series, time_ms, value, scale)
+        asked = np.ones(len(series)) if threshold is None else threshold
+        columns = _Columns(rows, series, time_ms, value, asked)
         groups = Grouped(columns.series)
         rank, busy = _rank(groups)
         for k in range(busy):
@@ -123,7 +123,9 @@ class Residual:
         """Rows of different series."""
         at = given.series, given.hour
         seen = self.seen[at].astype(np.float64)
-        reading = Reading(given.time_ms, given.value, given.scale, self.mean[at], self.spread[at].astype(float), seen)
+        reading = Reading(
+            given.time_ms, given.value, given.threshold, self.mean[at], self.spread[at].astype(float), seen
+        )
         state = self.state.take(given.series, axis=0).T.copy()
         of_signals = state[_PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS), -1)
         of_series, of_signals, self.mean[at], self.spread[at], told = step(
@@ -140,9 +142,9 @@ class Residual:
         of_series: Any = self.state[number, :_PER_SERIES].tolist()
         of_signals: Any = self.state[number, _PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS)).T.tolist()
         told = []
-        for hour, time_ms, value, scale in given.tuples():
+        for hour, time_ms, value, threshold in given.tuples():
             count = int(seen[hour])
-            reading = Reading(time_ms, value, scale, float(mean[hour]), float(spread[hour]), float(count))
+            reading = Reading(time_ms, value, threshold, float(mean[hour]), float(spread[hour]), float(count))
             of_series, of_signals, mean[hour], spread[hour], one = step(FLOATS, of_series, of_signals, reading)
             seen[hour] = min(count + 1, _OFTEN)
             told.append(one)
@@ -153,13 +155,13 @@ class Residual:
 class _Columns:
     """Rows to judge: `rows` are their places in what was given."""
 
-    def __init__(self, rows: Any, series: Int32, time_ms: Int64, value: Float64, scale: Float64) -> None:
+    def __init__(self, rows: Any, series: Int32, time_ms: Int64, value: Float64, threshold: Float64) -> None:
         self.rows = rows
         self.series = series[rows]
         self.hour = time_ms[rows] // _HOUR_MS % HOURS
         self.time_ms = time_ms[rows].astype(np.float64)
         self.value = np.clip(value[rows], -_GREATEST, _GREATEST)
-        self.scale = scale[rows]
+        self.threshold = threshold[rows]
 
     def take(self, part: Any) -> "_Columns":
         found = object.__new__(_Columns)
@@ -168,7 +170,7 @@ class _Columns:
         return found
 
     def tuples(self) -> Any:
-        return zip(self.hour.tolist(), self.time_ms.tolist(), self.value.tolist(), self.scale.tolist(), strict=True)
+        return zip(self.hour.tolist(), self.time_ms.tolist(), self.value.tolist(), self.threshold.tolist(), strict=True)
 
 
 def _rank(groups: Grouped) -> tuple[Int64, int]:

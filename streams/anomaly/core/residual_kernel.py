@@ -34,16 +34,17 @@ _HOUR_READINGS: Final = 14.0
 _HOUR_MEMORY_S: Final = 36_000.0
 """The mean of an hour of the day reaches back so many readings, and at least ten days' hours."""
 _SMOOTH_SHIFT: Final = 0.1
-_SMOOTH_LEVEL: Final = 0.015
+_SMOOTH_LEVEL: Final = 0.02
 _SMOOTH_VARIABILITY: Final = 0.15
 """Weights of the newest reading in the smoothed signals."""
 _HOUR_SHARE: Final = 0.7
 """How much the spread of the hour weighs against that of the whole day when a residual is scaled."""
+_LEAST_SCALE: Final = 1e-6
 _FEW_SEEN: Final = 3.0
 _GAP_S: Final = 3_600.0
 _INTERVALS: Final = 100.0
 """The interval is a mean of about so many."""
-_OUTSIDE: Final = 0.015
+_OUTSIDE: Final = 0.01
 _OUTSIDE_DECADES: Final = -math.log10(_OUTSIDE)
 """A signal's edge is what this part of its deviations exceeds; its tail begins there."""
 _EDGE_PACE: Final = 16.5
@@ -55,7 +56,7 @@ _EXCESS_PACE: Final = 0.003
 _EXCESS_PRIOR: Final = 8.0
 """The mean excess over the edge begins as if so many had been seen."""
 _SETTLED: Final = 20.0
-_CLIP: Final = 10.0
+_CLIP: Final = 5.0
 """Deviations teach mean and variance as if no greater than so many standard deviations."""
 _MOST_SDS: Final = 100.0
 _MOST_DECADES: Final = 30.0
@@ -85,7 +86,7 @@ class Reading(NamedTuple):
 
     time_ms: Any
     value: Any
-    sensitivity: Any
+    threshold: Any
     mean: Any
     spread: Any
     seen: Any
@@ -98,7 +99,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     """
     where = ops.where
     n, before_ms, interval_s, pause, habit, spread, shift, level, variability = of_series
-    time_ms, x, sensitivity, hour_mean, hour_spread, seen = reading
+    time_ms, x, threshold, hour_mean, hour_spread, seen = reading
     level = where(n == 0.0, x, level)
     interval_s = _interval(where, n, interval_s, (time_ms - before_ms) / 1000.0)
     forget = _least(where, interval_s, _MEMORY_S, 1.0 / _MEMORY_READINGS)
@@ -112,6 +113,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     typical = where(seen > _FEW_SEEN, _HOUR_SHARE * hour_spread + (1.0 - _HOUR_SHARE) * spread, spread)
     known = typical > 0.0
     scale = where(known, spread / where(known, typical, 1.0), 1.0)
+    scale = where(scale > _LEAST_SCALE, scale, _LEAST_SCALE)
     scaled = residual * scale
 
     shift = shift + (scaled - shift) * _SMOOTH_SHIFT
@@ -122,7 +124,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     strangeness, signal, below, above, of_signals = ops.judge(ops, signals, of_signals, n, rate, forget, least_sd)
 
     warm, free = n >= WARM_UP, pause == 0.0
-    limit = _LIMIT * (1.0 + _HABIT * habit) * sensitivity
+    limit = _LIMIT * (1.0 + _HABIT * habit) * threshold
     score = where(warm, strangeness / (strangeness + limit), 0.0)
     alert = (score >= ALERT) & free
     score = where(free, score, ALERT * score)
