@@ -23,6 +23,7 @@ from schemas.headers import Counts, Provenance, ReadingsHeaders
 from schemas.vocabulary import Kind
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
+from sinks.core.logs import LOGS
 from sinks.engine import Engine
 from sinks.metrics import DelayHistogram
 from sinks.migrate import migrate
@@ -103,8 +104,8 @@ class _Recorder(Tables):
 
 def _sink_s(settings: SinkSettings, tables: _Recorder, expected_rows: int) -> float:
     """Seconds from the sink's first insert (joining the consumer group comes before) until all can be queried."""
-    facts = topics.facts(settings, raw.NAME, readings.NAME)
-    writer = Writer(tables, DelayHistogram("bench", "bench"), settings.sink_writers)
+    facts = topics.facts(settings, *LOGS)
+    writer = Writer(tables, {"readings": DelayHistogram("bench", "bench")}, settings.sink_writers)
     engine = Engine(settings, facts, tables, writer)
     db, began = ClickHouse(settings), time.monotonic()
     engine._thread.start()

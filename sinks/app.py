@@ -9,9 +9,9 @@ from runtime.errors import RetryableError
 from runtime.kafka.topics import facts
 from runtime.lifecycle import guard, run
 from runtime.probes import Probes
-from schemas import topics
 from sinks import metrics
 from sinks.adapters.tables import Tables
+from sinks.core.logs import LOGS
 from sinks.engine import Engine
 from sinks.migrate import check_migrated, migrate
 from sinks.settings import SinkSettings
@@ -37,10 +37,10 @@ class Sink:
 
     async def _begin(self) -> None:
         settings = self.settings
-        found = await self._patiently(lambda: facts(settings, topics.RAW, topics.READINGS))
+        found = await self._patiently(lambda: facts(settings, *LOGS))
         await self._patiently(lambda: migrate(settings) if settings.sink_migrates else check_migrated(settings))
         tables = Tables(settings)
-        writer = Writer(tables, metrics.delay_histogram(), settings.sink_writers)
+        writer = Writer(tables, metrics.delay_histograms(), settings.sink_writers)
         self.engine = Engine(settings, found, tables, writer)
         await self.engine.start()
 

@@ -1,4 +1,4 @@
-"""The sink's one loop: consume both logs, cut ranges, have them written, commit. A thread of its own.
+"""The sink's one loop: consume all logs, cut ranges, have them written, commit. A thread of its own.
 
 Everything about a partition lives from its assignment to its revocation; nothing outlives that but Kafka's commit and
 ClickHouse's tables.
@@ -24,8 +24,7 @@ from sinks import metrics
 from sinks.adapters import kafka
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Flow, Range
-from sinks.core.ranges import Rule
-from sinks.core.records import read_raw, read_readings
+from sinks.core.logs import LOGS
 from sinks.core.start import Found, Start, decide
 from sinks.settings import SinkSettings
 from sinks.writer import STANDSTILL_S, Writer
@@ -44,7 +43,7 @@ class Stopping(Exception):
 
 
 class Engine:
-    """`facts` are the identities of both topics. `trouble` is why it waits at the moment, or None."""
+    """`facts` are the identities of all topics. `trouble` is why it waits at the moment, or None."""
 
     def __init__(self, settings: SinkSettings, facts: dict[str, TopicFacts], tables: Tables, writer: Writer) -> None:
         self.settings, self.facts, self.tables, self.writer = settings, facts, tables, writer
@@ -79,9 +78,8 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            self._consumer.subscribe(
-                [topics.READINGS, topics.RAW], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke
-            )
+            given = {"on_assign": self._assign, "on_revoke": self._revoke, "on_lost": self._revoke}
+            self._consumer.subscribe(list(LOGS), **given)
             while not self._stop.is_set():
                 self._turn()
             while self._writing:
@@ -208,25 +206,19 @@ class Engine:
 
     def _decide(self, consumer: Consumer, key: Key, commit: tuple[int, str] | None) -> Start:
         topic, number = key
-        epoch, raw_epoch = self.facts[topic].epoch, self.facts[topics.RAW].epoch
+        log, epoch = LOGS[topic], self.facts[topic].epoch
         low, high = kafka.ends(consumer, topic, number)
-        if topic == topics.RAW:
-            ledger = self.tables.received_end(epoch, number)
-            furthest = ledger.highest if ledger else START
-        else:
-            ledger = self.tables.facts_end(number)
-            furthest = self.tables.furthest(raw_epoch, number, ledger.highest if ledger else START)
+        ledger = self.tables.ledger_end(log, number)
+        stored = ledger.highest if ledger else START
+        furthest = self.tables.furthest(log, self.facts[topics.RAW].epoch, number, stored)
         found = Found(epoch, low, high, commit, ledger, furthest)
-        return decide(f"{topic}[{number}]", found, self._rule(topic))
-
-    def _rule(self, topic: str) -> Rule:
-        return self.settings.raw_rule if topic == topics.RAW else self.settings.rule
+        return decide(f"{topic}[{number}]", found, log.rule(self.settings.rule))
 
     def _flow(self, key: Key, start: Start) -> Flow:
         topic, number = key
-        where, epoch = f"{topic}[{number}]", self.facts[topic].epoch
-        read = partial(read_raw, epoch, where) if topic == topics.RAW else partial(read_readings, where)
-        return Flow(topic, epoch, number, start, self._rule(topic), read)
+        log, epoch = LOGS[topic], self.facts[topic].epoch
+        read = log.reader(epoch, f"{topic}[{number}]")
+        return Flow(topic, epoch, number, start, log.rule(self.settings.rule), read, log.timed)
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask until it is answered: ClickHouse or Kafka may be away, and nothing can be decided without them."""

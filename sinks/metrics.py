@@ -27,7 +27,13 @@ COMMIT_SECONDS: Final = Histogram(
 LAG: Final = Gauge("millrace_sink_lag_records", "Records of the log not yet committed", ["topic", "partition"])
 BUFFERED: Final = Gauge("millrace_sink_buffered_bytes", "Bytes of Kafka values held in memory")
 PAUSED: Final = Gauge("millrace_sink_paused_partitions", "Partitions paused because ClickHouse is slower than Kafka")
-ASSIGNED: Final = Gauge("millrace_sink_assigned_partitions", "Partitions of both topics that this process reads")
+ASSIGNED: Final = Gauge("millrace_sink_assigned_partitions", "Partitions of all topics that this process reads")
+DELAY_SECONDS: Final = Histogram(
+    "millrace_sink_delay_seconds",
+    "From Kafka's append of the first record of a range that tells something until all of the range can be queried",
+    ["topic"],
+    buckets=DELAY_BUCKETS_S,
+)
 
 
 class DelayHistogram(Collector):
@@ -55,10 +61,17 @@ class DelayHistogram(Collector):
         yield family
 
 
-def delay_histogram(registry: CollectorRegistry = REGISTRY) -> DelayHistogram:
-    """From the bridge's receipt of a message until its readings can be queried."""
-    found = DelayHistogram(
-        "millrace_sink_device_to_queryable_seconds", "From receipt by the bridge until a reading can be queried"
-    )
-    registry.register(found)
+def delay_histograms(registry: CollectorRegistry = REGISTRY) -> dict[str, DelayHistogram]:
+    """By table: from the bridge's receipt of a message until its rows can be queried."""
+    found = {
+        "readings": DelayHistogram(
+            "millrace_sink_device_to_queryable_seconds", "From receipt by the bridge until a reading can be queried"
+        ),
+        "anomalies": DelayHistogram(
+            "millrace_sink_anomaly_to_queryable_seconds",
+            "From receipt of a reading by the bridge until an anomaly in it can be queried",
+        ),
+    }
+    for histogram in found.values():
+        registry.register(histogram)
     return found

@@ -27,6 +27,11 @@ _FOLDER: Final = Path(__file__).parent / "migrations"
 CLAIM_S: Final = 30.0
 WINDOW: Final = 100_000
 """Deduplication tokens that each table remembers."""
+_DATA: Final = (
+    *("readings", "denied", "dead_letters", "events"),
+    *("aggregates_1m", "group_aggregates_1m", "anomalies", "incidents", "presence"),
+)
+_LEDGER: Final = ("ledger_received", "ledger_facts", "ledger_derived")
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -96,6 +101,7 @@ def _values(settings: MigrationSettings) -> Mapping[str, str]:
     )
     return {
         "engine": "ReplicatedMergeTree" if replicated else "MergeTree",
+        "replacing": "ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
         "window": window,
         "retention_days": str(settings.retention_days),
         "ledger_days": str(settings.ledger_days),
@@ -163,13 +169,7 @@ def _my_turn(db: ClickHouse, migration: Migration, me: str) -> bool:
 
 def _keep_retention(db: ClickHouse, settings: MigrationSettings) -> None:
     """Change the tables' TTLs where the settings have changed since."""
-    wanted = {
-        "readings": settings.retention_days,
-        "denied": settings.retention_days,
-        "dead_letters": settings.retention_days,
-        "ledger_received": settings.ledger_days,
-        "ledger_facts": settings.ledger_days,
-    }
+    wanted = dict.fromkeys(_DATA, settings.retention_days) | dict.fromkeys(_LEDGER, settings.ledger_days)
     found = db.rows(
         "SELECT name, extract(engine_full, 'TTL toDateTime\\((\\w+)\\)'),"
         " toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)'))"

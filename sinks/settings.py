@@ -20,7 +20,9 @@ class ClickHouseSettings:
 class MigrationSettings(ClickHouseSettings):
     """How the tables are made."""
 
-    retention_days: int = setting(400, doc="readings, denied and dead letters are kept so long after receipt", low=1)
+    retention_days: int = setting(
+        400, doc="what devices said and what was made of it is kept so long after receipt", low=1
+    )
     ledger_days: int = setting(1100, doc="the ledger's rows are kept so long", low=1)
     clickhouse_replicated: bool = setting(False, doc="make ReplicatedMergeTree tables (a ClickHouse cluster)")
 
@@ -36,17 +38,13 @@ class SinkSettings(KafkaSettings, ServiceSettings, MigrationSettings):
     sink_range_ms: int = setting(
         1_500, doc="or at a tick, or when its records span so many ms of Kafka's append time", low=10
     )
-    sink_idle_ms: int = setting(10_000, doc="the same while it holds nothing but ticks", low=1_000)
+    sink_idle_ms: int = setting(10_000, doc="the same while it holds nothing to tell", low=1_000)
     sink_buffer_bytes: int = setting(256 << 20, doc="Kafka values held in memory before partitions are paused", low=1)
     sink_writers: int = setting(4, doc="inserts at the same time", low=1, high=64)
     sink_session_ms: int = setting(6_000, doc="Kafka gives the partitions of a silent sink to others after so long")
 
     @property
     def rule(self) -> Rule:
-        """Of telemetry.readings: one range a tick. Half of that would cost twice the inserts, 20-40 ms of CPU each."""
+        """Of telemetry.readings: one range a tick. Half of that would cost twice the inserts, 20-40 ms of CPU each.
+        Rules of the other topics are made of it (sinks/core/logs.py)."""
         return Rule(self.sink_range_rows, self.sink_range_bytes, self.sink_range_ms, self.sink_idle_ms)
-
-    @property
-    def raw_rule(self) -> Rule:
-        """Of telemetry.raw, of which only the ledger waits."""
-        return self.rule.slower(2)

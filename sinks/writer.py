@@ -3,17 +3,18 @@
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
 from runtime.errors import RetryableError
-from schemas import topics
 from sinks import metrics
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Flow, Range
-from sinks.core.plan import Insert, plan_raw, plan_readings
+from sinks.core.inserts import Insert
+from sinks.core.logs import LOGS
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,10 @@ tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) 
 
 
 class Writer:
-    """`trouble` says, by partition, what ClickHouse answered last where a write is being tried again."""
+    """`trouble` says, by partition, what ClickHouse answered last where a write is being tried again. `delays` has a
+    histogram for each table whose rows say when they were received and whose delay is measured."""
 
-    def __init__(self, tables: Tables, delays: metrics.DelayHistogram, threads: int) -> None:
+    def __init__(self, tables: Tables, delays: Mapping[str, metrics.DelayHistogram], threads: int) -> None:
         self.trouble: dict[str, str] = {}
         self._tables, self._delays = tables, delays
         self._stop = threading.Event()
@@ -46,8 +48,13 @@ class Writer:
         self._pool.shutdown(wait=True)
 
     def _write(self, flow: Flow, part: Range, given_at: float) -> bool:
-        plan = plan_raw if part.topic == topics.RAW else plan_readings
-        return all(self._until_acknowledged(flow, part, insert, given_at) for insert in plan(part))
+        plan = LOGS[part.topic].plan(part)
+        if not all(self._until_acknowledged(flow, part, insert, given_at) for insert in plan):
+            return False
+        busy_ms = next((e.appended_ms for e in part.entries if e.busy), None)
+        if busy_ms is not None:
+            metrics.DELAY_SECONDS.labels(part.topic).observe(max(0.0, time.time() - busy_ms / 1000))
+        return True
 
     def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert, given_at: float) -> bool:
         """A token alone is trusted only on the first try of a process that knows that it is no zombie."""
@@ -76,6 +83,6 @@ class Writer:
         metrics.INSERT_SECONDS.labels(insert.table).observe(took_s)
         if check:
             metrics.CHECKED.labels(insert.table).inc()
-        if insert.table == "readings":
+        if insert.table in self._delays:
             received_ms = insert.rows["received_at"].to_numpy().astype("datetime64[ms]").astype(np.int64)
-            self._delays.observe(np.maximum(time.time() * 1000 - received_ms, 0) / 1000)
+            self._delays[insert.table].observe(np.maximum(time.time() * 1000 - received_ms, 0) / 1000)

@@ -2,11 +2,10 @@
 
 from runtime.stage.provenance import START, Highest
 from sinks.adapters.clickhouse import ClickHouse
-from sinks.core.plan import Insert
+from sinks.core.inserts import Insert
+from sinks.core.logs import Log
 from sinks.core.start import LedgerEnd
 from sinks.settings import ClickHouseSettings
-
-_DATA = ("readings", "denied", "dead_letters")
 
 
 class Tables:
@@ -46,32 +45,26 @@ class Tables:
             self._types[table] = {str(name): str(kind) for name, kind in found}
         return self._types[table]
 
-    def received_end(self, epoch: int, partition: int) -> LedgerEnd | None:
-        """The furthest row of ledger_received: raw's own offsets."""
-        found = self._furthest_row("ledger_received", "raw_epoch, raw_offset, raw_epoch, raw_offset", partition)
-        return found if found and found.epoch == epoch else None
-
-    def facts_end(self, partition: int) -> LedgerEnd | None:
-        """The furthest row of ledger_facts."""
-        columns = "raw_epoch, raw_offset, readings_epoch, readings_offset"
-        return self._furthest_row("ledger_facts", columns, partition)
-
-    def _furthest_row(self, table: str, columns: str, partition: int) -> LedgerEnd | None:
+    def ledger_end(self, log: Log, partition: int) -> LedgerEnd | None:
+        """The furthest row that the ledger has of a partition of a topic."""
+        ledger = log.ledger
+        of_topic, key = (f"topic = '{log.topic}' AND", "topic DESC,") if ledger.shared else ("", "")
         found = self.db.rows(
-            f"SELECT {columns} FROM {table} WHERE raw_partition = {partition} ORDER BY raw_epoch DESC,"
+            f"SELECT raw_epoch, raw_offset, {ledger.epoch}, {ledger.offset}, toUnixTimestamp64Milli({ledger.time})"
+            f" FROM {ledger.table} WHERE {of_topic} raw_partition = {partition} ORDER BY {key} raw_epoch DESC,"
             " raw_partition DESC, intDiv(raw_offset, 1024) DESC, raw_offset DESC LIMIT 1"
         )
-        return LedgerEnd(Highest(found[0][0], found[0][1]), found[0][2], found[0][3]) if found else None
+        return LedgerEnd(Highest(*found[0][:2]), *found[0][2:]) if found else None
 
-    def furthest(self, epoch: int, partition: int, ledger: Highest) -> Highest:
-        """The furthest raw record of which any table holds a row, given how far the ledger goes.
+    def furthest(self, log: Log, epoch: int, partition: int, ledger: Highest) -> Highest:
+        """The furthest raw record of which any table of the topic holds a row, given how far the ledger goes.
 
-        Rows go before their facts, so only what is beyond the ledger has to be looked for.
+        Rows go before the ledger's, so only what is beyond the ledger has to be looked for.
         """
         found = [ledger]
         for beyond in {Highest(ledger.epoch, ledger.src), Highest(epoch, -1)}:
             if beyond != START and beyond >= ledger:
-                found += [self._beyond(table, partition, beyond) for table in _DATA]
+                found += [self._beyond(table, partition, beyond) for table in log.tables]
         return max(found)
 
     def _beyond(self, table: str, partition: int, after: Highest) -> Highest:

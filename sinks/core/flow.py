@@ -16,7 +16,10 @@ Reader = Callable[[Arrival], Entry]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Offsets `first` to `end`-1 of one partition, repeats left out. `check`: ask which rows are there already."""
+    """Offsets `first` to `end`-1 of one partition, repeats left out. `check`: ask which rows are there already.
+
+    `since_ms`: stream time of the record before its first; known for derived topics only.
+    """
 
     topic: str
     epoch: int
@@ -28,10 +31,16 @@ class Range:
     after: Highest
     bytes: int
     check: bool
+    since_ms: int = 0
 
     @property
     def where(self) -> str:
         return f"{self.topic}[{self.partition}]"
+
+    @property
+    def until_ms(self) -> int:
+        """Stream time of its last record."""
+        return self.entries[-1].time_ms if self.entries else self.since_ms
 
 
 MANY: Final = 3
@@ -45,9 +54,12 @@ class Flow:
 
     The first range has the rule of the commit; each later one `rule`, or while ranges pile up one with longer steps.
     The rule of a range is in Kafka's commit before the range is written, so a successor cuts it the same.
+    With `timed` so is the stream time of the record before, of which the rows of derived topics tell.
     """
 
-    def __init__(self, topic: str, epoch: int, partition: int, start: Start, rule: Rule, read: Reader) -> None:
+    def __init__(
+        self, topic: str, epoch: int, partition: int, start: Start, rule: Rule, read: Reader, timed: bool = False
+    ) -> None:
         self.topic, self.epoch, self.partition = topic, epoch, partition
         self.where = f"{topic}[{partition}]"
         self.position = start.offset
@@ -62,14 +74,19 @@ class Flow:
         """Offset and metadata that Kafka must hold before the next range may be written."""
         self._read, self._normal, self._lag_ms = read, rule, 0
         self._rule, self._highest = start.rule, start.highest
+        self._timed, self._time_ms = timed, start.time_ms
         self._check_until, self._first_range = start.check_until, True
         self._open(start.offset)
         if not start.committed:
-            self.to_commit = (start.offset, Mark(epoch, start.highest, start.rule).encode())
+            self.to_commit = (start.offset, self._mark(start.highest, start.rule, start.time_ms))
 
     def _open(self, first: int) -> None:
         self._first, self._extent, self._before = first, Extent(), self._highest
+        self._since_ms = self._time_ms
         self._entries: list[Entry] = []
+
+    def _mark(self, highest: Highest, rule: Rule, time_ms: int) -> str:
+        return Mark(self.epoch, highest, rule, time_ms if self._timed else None).encode()
 
     def take(self, record: Arrival, lag_ms: int = 0) -> None:
         """The next record of the log, which was appended `lag_ms` ago.
@@ -81,13 +98,14 @@ class Flow:
         new = judge(self._highest, entry.origin, f"{self.where} offset {record.offset}") is Decision.APPLY
         if new:
             self._entries.append(entry)
-            self._highest = after(entry.origin)
+            self._highest, self._time_ms = after(entry.origin), entry.time_ms
         else:
             self.repeats += 1
         self.position = record.offset + 1
         self.bytes += len(record.value)
         kind = entry.kind if new else Kind.TICK
-        self._extent = self._extent.add(kind, entry.rows if new else 0, len(record.value), record.appended_ms)
+        rows, busy = (entry.rows, entry.busy) if new else (0, False)
+        self._extent = self._extent.add(busy, rows, len(record.value), record.appended_ms)
         if ends(self._rule, self._extent, kind):
             self._close()
 
@@ -105,6 +123,7 @@ class Flow:
                 self._highest,
                 self._extent.bytes,
                 check,
+                self._since_ms,
             )
         )
         self._first_range = False
@@ -114,7 +133,7 @@ class Flow:
     def _choose_rule(self) -> Rule:
         """Any rule would do: it is in the commit before it is used. Longer steps where they delay nothing: as long as
         what the log already holds, or while writing is the bottleneck."""
-        times = self._lag_ms // max(1, self._normal.step_ms)
+        times = self._lag_ms // self._normal.pace_ms
         if len(self.closed) >= MANY:
             times = max(times, min(len(self.closed), WAITING_TIMES))
         return self._normal.slower(min(times, MOST_TIMES)) if times > 1 else self._normal
@@ -127,7 +146,7 @@ class Flow:
         """All tables hold the oldest range: it is to be committed."""
         assert self.closed[0] is done
         following = self.closed[1].rule if len(self.closed) > 1 else self._rule
-        self.to_commit = (done.end, Mark(self.epoch, done.after, following).encode())
+        self.to_commit = (done.end, self._mark(done.after, following, done.until_ms))
 
     def committed(self) -> Range | None:
         """Kafka holds `to_commit`. Returns the range that is done with; None if it was the start that was committed."""

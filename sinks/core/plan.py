@@ -1,10 +1,8 @@
-"""Which rows of a range go into which table, under which token. Pure: a range and nothing else."""
+"""Which rows of a range of telemetry.raw or telemetry.readings go into which table. Pure: a range and nothing else."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,70 +11,46 @@ from schemas import control, headers, readings
 from schemas.control import Device
 from schemas.vocabulary import Kind, Verdict
 from sinks.core.flow import Range
+from sinks.core.inserts import Insert, Opened, inserts, merge, record_columns, times
 from sinks.core.records import Contract, Entry
-
-MAX_MONTHS: Final = 50
-"""Monthly partitions that one insert may touch; ClickHouse refuses more than 100."""
-MAX_ROWS: Final = 500_000
-"""Rows of a piece: well below the block that ClickHouse writes whole."""
-
-RECORD: Final = ("raw_epoch", "raw_partition", "raw_offset")
-NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "readings": (*RECORD, "raw_row", "reading_index"),
-    "denied": (*RECORD, "raw_row"),
-    "dead_letters": (*RECORD, "raw_row"),
-    "policies": RECORD,
-    "devices": RECORD,
-    "ledger_received": RECORD,
-    "ledger_facts": RECORD,
-}
-"""The columns that name a row for ever, by table."""
 
 _FOR_ALL: Final = ["device", "publisher", "channel", "received_at", "boot", "seq", "raw_row", "replay_of"]
 _READING: Final = [*_FOR_ALL, "metric", "time", "value", "text", "quality", "reading_index"]
 _FILED: Final = [*_FOR_ALL, "reason", "topic", "payload", "content_type", "ts"]
+_EVENT: Final = [
+    *("device", "publisher", "metric", "time", "received_at", "boot", "seq"),
+    *("raw_row", "replay_of", "payload", "content_type"),
+]
 _MS: Final = pa.timestamp("ms", "UTC")
-
-
-@dataclass(frozen=True, slots=True)
-class Insert:
-    """Rows for one table in one statement. `token` names them: the same range always makes the same."""
-
-    table: str
-    rows: pa.Table
-    token: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return NAMES[self.table]
 
 
 def plan_raw(part: Range) -> list[Insert]:
     """A range of telemetry.raw: its rows of the ledger."""
     received = [e.received for e in part.entries]
-    columns = _record_columns(part) | {
+    columns = record_columns(part) | {
         "kind": pa.array([e.kind.value for e in part.entries], pa.string()),
         "received": pa.array([r.messages for r in received], pa.uint32()),
         "platform": pa.array([r.platform for r in received], pa.uint32()),
         "replayed": pa.array([r.replayed for r in received], pa.uint32()),
         "bytes": pa.array([len(e.value) for e in part.entries], pa.uint32()),
-        "append_time": _times([e.appended_ms for e in part.entries]),
+        "append_time": times([e.appended_ms for e in part.entries]),
     }
-    return list(_inserts(part, "ledger_received", pa.table(columns)))
+    return list(inserts(part, "ledger_received", pa.table(columns)))
 
 
 def plan_readings(part: Range) -> list[Insert]:
-    """A range of telemetry.readings: readings, denied, dead letters, history, and last the facts of the ledger."""
+    """A range of telemetry.readings: readings, denied, dead letters, events, history, and last the ledger's facts."""
     opened = [(e, _open(part, e)) for e in part.entries]
     with_rows = [(e, batch) for e, batch in opened if batch is not None]
     tables = [
-        ("readings", _merge(part, [(e, _accepted(e, b)) for e, b in with_rows], _READING)),
-        ("denied", _filed(part, with_rows, Verdict.DENIED)),
-        ("dead_letters", _filed(part, with_rows, Verdict.DEAD_LETTER)),
+        ("readings", merge(part, [(e, _accepted(e, b)) for e, b in with_rows], _READING)),
+        ("denied", merge(part, _of(with_rows, Verdict.DENIED), _FILED)),
+        ("dead_letters", merge(part, _of(with_rows, Verdict.DEAD_LETTER), _FILED)),
+        ("events", _events(merge(part, _of(with_rows, Verdict.EVENT), _EVENT))),
         *_history(part),
         ("ledger_facts", _facts(part, opened)),
     ]
-    return [insert for table, rows in tables if rows is not None for insert in _inserts(part, table, rows)]
+    return [insert for table, rows in tables for insert in inserts(part, table, rows)]
 
 
 def _open(part: Range, entry: Entry) -> pa.RecordBatch | None:
@@ -88,47 +62,43 @@ def _open(part: Range, entry: Entry) -> pa.RecordBatch | None:
 
 
 def _accepted(entry: Entry, batch: pa.RecordBatch) -> pa.RecordBatch:
-    if not entry.counts.denied and not entry.counts.dead_letters:
+    if not entry.counts.denied and not entry.counts.dead_letters and not entry.counts.events:
         return batch
     return batch.filter(pc.equal(batch.column("verdict"), int(Verdict.ACCEPTED)))
 
 
-def _filed(part: Range, opened: Sequence[tuple[Entry, pa.RecordBatch]], verdict: Verdict) -> pa.Table | None:
-    of = {Verdict.DENIED: "denied", Verdict.DEAD_LETTER: "dead_letters"}[verdict]
-    some = [(e, b) for e, b in opened if getattr(e.counts, of)]
-    return _merge(part, [(e, b.filter(pc.equal(b.column("verdict"), int(verdict)))) for e, b in some], _FILED)
+_COUNT: Final = {Verdict.DENIED: "denied", Verdict.DEAD_LETTER: "dead_letters", Verdict.EVENT: "events"}
 
 
-def _merge(part: Range, parts: Sequence[tuple[Entry, pa.RecordBatch]], columns: list[str]) -> pa.Table | None:
-    """The batches one below the other, with the name of each row's raw record. None where there is no row."""
-    sizes = [batch.num_rows for _, batch in parts]
-    if not sum(sizes):
+def _of(opened: Opened, verdict: Verdict) -> Opened:
+    some = [(e, b) for e, b in opened if getattr(e.counts, _COUNT[verdict])]
+    return [(e, b.filter(pc.equal(b.column("verdict"), int(verdict)))) for e, b in some]
+
+
+def _events(rows: pa.Table | None) -> pa.Table | None:
+    """An event says its name where a reading says its metric. One without a time happened when it was received."""
+    if rows is None:
         return None
-    rows = pa.Table.from_batches([batch.select(columns) for _, batch in parts])
-    rows = rows.unify_dictionaries().combine_chunks()
-    epochs = np.repeat(np.array([e.origin.epoch for e, _ in parts], np.uint16), sizes)
-    offsets = np.repeat(np.array([e.origin.src for e, _ in parts], np.uint64), sizes)
-    partitions = np.full(len(offsets), part.partition, np.uint16)
-    for name, values in zip(RECORD, (epochs, partitions, offsets), strict=True):
-        rows = rows.append_column(name, pa.array(values))
-    return rows
+    time = pc.coalesce(rows["time"], rows["received_at"])
+    rows = rows.set_column(rows.column_names.index("time"), "time", time)
+    return rows.rename_columns({"metric": "event"})
 
 
 def _facts(part: Range, opened: Sequence[tuple[Entry, pa.RecordBatch | None]]) -> pa.Table | None:
     if not opened:
         return None
     entries = part.entries
-    counts = ("accepted", "denied", "dead_letters", "duplicates", "replayed", "missing", "readings")
+    counts = ("accepted", "denied", "dead_letters", "duplicates", "replayed", "missing", "readings", "events")
     columns = (
-        _record_columns(part)
+        record_columns(part)
         | {"kind": pa.array([e.kind.value for e in entries], pa.string())}
         | {name: pa.array([getattr(e.counts, name) for e in entries], pa.uint32()) for name in counts}
         | {
-            "received_from": _times([_earliest(e, batch) for e, batch in opened]),
-            "time": _times([e.time_ms for e in entries]),
+            "received_from": times([_earliest(e, batch) for e, batch in opened]),
+            "time": times([e.time_ms for e in entries]),
             "readings_epoch": pa.array([part.epoch] * len(entries), pa.uint16()),
             "readings_offset": pa.array([e.offset for e in entries], pa.uint64()),
-            "append_time": _times([e.appended_ms for e in entries]),
+            "append_time": times([e.appended_ms for e in entries]),
         }
     )
     return pa.table(columns)
@@ -205,43 +175,3 @@ _DEVICES: Final = pa.schema(
         *_CONTROL,
     ]
 )
-
-
-def _record_columns(part: Range) -> dict[str, pa.Array]:
-    return {
-        "raw_epoch": pa.array([e.origin.epoch for e in part.entries], pa.uint16()),
-        "raw_partition": pa.array([part.partition] * len(part.entries), pa.uint16()),
-        "raw_offset": pa.array([e.origin.src for e in part.entries], pa.uint64()),
-    }
-
-
-def _times(values_ms: list[int]) -> pa.Array:
-    return pa.array(values_ms, pa.int64()).cast(_MS)
-
-
-def token(part: Range, table: str, piece: int) -> str:
-    """The name of an insert. The rule is in it: another cut that begins at the same offset holds other rows."""
-    return f"{table}/{part.epoch}/{part.partition}/{part.first}/{part.rule.encode()}/{piece}"
-
-
-def _inserts(part: Range, table: str, rows: pa.Table) -> Iterator[Insert]:
-    for piece, some in enumerate(pieces(rows, "time" if table == "readings" else None)):
-        yield Insert(table, some, token(part, table, piece))
-
-
-def pieces(rows: pa.Table, time: str | None) -> Iterator[pa.Table]:
-    """Rows in pieces that touch at most MAX_MONTHS months of column `time` and hold at most MAX_ROWS rows."""
-    for some in _by_months(rows, time) if time else (rows,):
-        for first in range(0, some.num_rows, MAX_ROWS):
-            yield some if some.num_rows <= MAX_ROWS else some.slice(first, MAX_ROWS)
-
-
-def _by_months(rows: pa.Table, time: str) -> Iterator[pa.Table]:
-    stamps = rows[time].to_numpy().astype("datetime64[ms]")
-    months = stamps.astype("datetime64[M]").astype(np.int64)
-    if not len(months) or months.max() - months.min() < MAX_MONTHS:
-        yield rows
-        return
-    distinct = np.unique(months)
-    for first in range(0, len(distinct), MAX_MONTHS):
-        yield rows.filter(pa.array(np.isin(months, distinct[first : first + MAX_MONTHS])))

@@ -5,15 +5,19 @@ tokens, and ClickHouse drops what it already has. The rule of the next range tra
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from schemas.errors import ContractError
 from schemas.vocabulary import Kind
+
+PACE_MS: Final = 500
+"""The step from which a rule that ends ranges at once becomes slower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A range ends after the record with which it has `rows` rows or `bytes` bytes, or spans `step_ms` of Kafka's
-    append time; at a tick already when it spans `tick_ms`; while it holds nothing but ticks, when it spans `idle_ms`.
+    append time; at a tick already when it spans `tick_ms`; while it holds nothing to tell, when it spans `idle_ms`.
     """
 
     rows: int
@@ -25,9 +29,21 @@ class Rule:
     def encode(self) -> str:
         return f"{self.rows}/{self.bytes}/{self.step_ms}/{self.idle_ms}/{self.tick_ms}"
 
+    @property
+    def pace_ms(self) -> int:
+        return self.step_ms or PACE_MS
+
     def slower(self, times: int) -> "Rule":
         """The same with longer steps: fewer, larger inserts."""
-        return replace(self, step_ms=self.step_ms * times, tick_ms=self.step_ms * times // 2)
+        return replace(self, step_ms=self.pace_ms * times, tick_ms=self.pace_ms * times // 2)
+
+    def patient(self, times: int) -> "Rule":
+        """The same, but what tells nothing waits longer."""
+        return replace(self, idle_ms=self.idle_ms * times)
+
+    def at_once(self) -> "Rule":
+        """The same, but a range ends with the record that has something to tell."""
+        return replace(self, step_ms=0, tick_ms=0)
 
     @classmethod
     def parse(cls, text: str) -> "Rule":
@@ -40,7 +56,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much an open range holds. `since_ms` is the append time of its first record; `busy`: not only ticks."""
+    """How much an open range holds. `since_ms` is the append time of its first record; `busy`: there is something to
+    tell."""
 
     records: int = 0
     rows: int = 0
@@ -49,7 +66,7 @@ class Extent:
     until_ms: int = 0
     busy: bool = False
 
-    def add(self, kind: Kind, rows: int, size: int, appended_ms: int) -> "Extent":
+    def add(self, busy: bool, rows: int, size: int, appended_ms: int) -> "Extent":
         if not self.records:
             self = replace(self, since_ms=appended_ms)
         return Extent(
@@ -58,7 +75,7 @@ class Extent:
             self.bytes + size,
             self.since_ms,
             appended_ms,
-            self.busy or kind is not Kind.TICK,
+            self.busy or busy,
         )
 
 

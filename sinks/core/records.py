@@ -1,4 +1,4 @@
-"""Records of the two logs as the sink reads them: what their headers say, before any value is opened."""
+"""Records of the logs as the sink reads them: what their headers say, before any value is opened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record that was read. `rows` is what it will put into tables, its own row in the ledger included."""
+    """A record that was read. `rows` is what it will put into tables, its own row in the ledger included; `busy`:
+    somebody waits for it, so that its range should not be long; `said`: the counts of a derived record.
+    """
 
     offset: int
     appended_ms: int
@@ -43,6 +45,8 @@ class Entry:
     received: Received = field(default_factory=Received)
     counts: Counts = field(default_factory=Counts)
     time_ms: int = 0
+    busy: bool = False
+    said: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_raw(epoch: int, where: str, record: Arrival) -> Entry:
@@ -55,7 +59,8 @@ def read_raw(epoch: int, where: str, record: Arrival) -> Entry:
             messages = headers.number(found, "rows") - platform
             received = Received(messages, platform, headers.number(found, "replayed"))
     origin = Provenance(epoch, record.offset, record.offset - 1)
-    return Entry(record.offset, record.appended_ms, kind, origin, 1, found, record.value, received)
+    busy = kind is not Kind.TICK
+    return Entry(record.offset, record.appended_ms, kind, origin, 1, found, record.value, received, busy=busy)
 
 
 def read_readings(where: str, record: Arrival) -> Entry:
@@ -65,10 +70,25 @@ def read_readings(where: str, record: Arrival) -> Entry:
         origin = Provenance.parse(found)
         time_ms = headers.number(found, "time")
         counts = Counts.parse(found) if kind is Kind.DATA else Counts()
-    rows = 1 + counts.readings + counts.denied + counts.dead_letters
-    return Entry(
-        record.offset, record.appended_ms, kind, origin, rows, found, record.value, counts=counts, time_ms=time_ms
-    )
+    rows = 1 + counts.readings + counts.denied + counts.dead_letters + counts.events
+    busy = kind is not Kind.TICK
+    known = (record.offset, record.appended_ms, kind, origin, rows, found, record.value)
+    return Entry(*known, counts=counts, time_ms=time_ms, busy=busy)
+
+
+def read_derived(name: str, newest: int, counts: Sequence[str], where: str, record: Arrival) -> Entry:
+    """A record of a stage behind access, of schema `name` up to version `newest`, whose headers hold `counts`.
+
+    It is busy when it holds rows or counted any reading. Raises RefusedError.
+    """
+    found, kind = _open(where, record, name, newest)
+    with Contract(where, record.offset):
+        origin = Provenance.parse(found)
+        time_ms, rows = headers.number(found, "time"), headers.number(found, "rows")
+        said = {count: headers.number(found, count) for count in counts}
+    busy = bool(rows or said.get("readings"))
+    known = (record.offset, record.appended_ms, kind, origin, 1 + rows, found, record.value)
+    return Entry(*known, time_ms=time_ms, busy=busy, said=said)
 
 
 def _open(where: str, record: Arrival, name: str, newest: int) -> tuple[Mapping[str, bytes], Kind]:

@@ -18,21 +18,25 @@ _FORM: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What travels in the commit: the topic's epoch, the furthest raw record stored, the rule of the next range."""
+    """What travels in the commit: the topic's epoch, the furthest raw record stored, the rule of the next range, and
+    for derived topics the stream time of that record."""
 
     epoch: int
     highest: Highest
     rule: Rule
+    time_ms: int | None = None
 
     def encode(self) -> str:
-        return f"{_FORM} {self.epoch} {self.highest.epoch} {self.highest.src} {self.rule.encode()}"
+        time = "" if self.time_ms is None else f" {self.time_ms}"
+        return f"{_FORM} {self.epoch} {self.highest.epoch} {self.highest.src} {self.rule.encode()}{time}"
 
     @classmethod
     def parse(cls, text: str) -> "Mark":
         try:
-            form, epoch, raw_epoch, src, rule = text.split(" ")
-            if form == _FORM:
-                return cls(int(epoch), Highest(int(raw_epoch), int(src)), Rule.parse(rule))
+            form, epoch, raw_epoch, src, rule, *time = text.split(" ")
+            if form == _FORM and len(time) <= 1:
+                highest = Highest(int(raw_epoch), int(src))
+                return cls(int(epoch), highest, Rule.parse(rule), int(time[0]) if time else None)
         except ValueError:
             pass
         raise ContractError(f"metadata of the Kafka commit is {text[:80]!r}: not written by this sink or a newer one")
@@ -40,11 +44,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEnd:
-    """The furthest row of the ledger for a partition: its raw record, and epoch and offset in the topic read."""
+    """The furthest row of the ledger for a partition: its raw record, epoch and offset in the topic read, and stream
+    time."""
 
     highest: Highest
     epoch: int
     offset: int
+    time_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +72,14 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Start:
     """Read from `offset`. Ranges that touch raw records up to `check_until` must ask which of their rows are there
-    already. `committed`: the commit already says this."""
+    already. `committed`: the commit already says this. `time_ms`: stream time of the record before."""
 
     offset: int
     highest: Highest
     rule: Rule
     check_until: Highest
     committed: bool
+    time_ms: int = 0
 
 
 def decide(where: str, found: Found, rule: Rule) -> Start:
@@ -90,7 +97,7 @@ def decide(where: str, found: Found, rule: Rule) -> Start:
             f" ClickHouse ends at {_name(stored)}: ClickHouse lost rows or is another one. Restore it, or reset the"
             " consumer group to read the log again"
         )
-    return Start(offset, mark.highest, mark.rule, found.furthest, committed=True)
+    return Start(offset, mark.highest, mark.rule, found.furthest, committed=True, time_ms=mark.time_ms or 0)
 
 
 def _mark(where: str, found: Found) -> Mark | None:
@@ -105,10 +112,10 @@ def _mark(where: str, found: Found) -> Mark | None:
 
 
 def _without_commit(where: str, found: Found, rule: Rule) -> Start:
-    stored = found.ledger.highest if found.ledger else START
+    stored, time_ms = (found.ledger.highest, found.ledger.time_ms) if found.ledger else (START, 0)
     if found.ledger and found.ledger.epoch == found.epoch:
         _inside(where, found.ledger.offset + 1, found)
-        return Start(found.ledger.offset + 1, stored, rule, found.furthest, committed=False)
+        return Start(found.ledger.offset + 1, stored, rule, found.furthest, committed=False, time_ms=time_ms)
     if found.low > 0:
         raise RefusedError(
             f"{where}: there is no commit and no ledger for this topic, and the log begins at offset {found.low}:"
@@ -120,7 +127,7 @@ def _without_commit(where: str, found: Found, rule: Rule) -> Start:
             " knows nothing: they were written by something else, or the ledger was lost. Restore the commit or the"
             " ledger, or empty the tables"
         )
-    return Start(0, stored, rule, found.furthest, committed=False)
+    return Start(0, stored, rule, found.furthest, committed=False, time_ms=time_ms)
 
 
 def _inside(where: str, offset: int, found: Found) -> None:

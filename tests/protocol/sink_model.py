@@ -7,7 +7,7 @@ from runtime.errors import RefusedError
 from runtime.stage.provenance import START, Highest
 from schemas.headers import Provenance
 from sinks.core.flow import Flow, Range
-from sinks.core.plan import token
+from sinks.core.inserts import token
 from sinks.core.ranges import Rule
 from sinks.core.records import Arrival, Entry, read_readings
 from sinks.core.start import Found, LedgerEnd, Mark, Start, decide

@@ -17,10 +17,13 @@ from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts
 from sinks.adapters.clickhouse import ClickHouse
-from sinks.core.plan import NAMES
+from sinks.core.inserts import NAMES
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from tests.servers import ClickHouseServer, KafkaServer
+from tests.support.derived import TABLES as DERIVED_TABLES
+from tests.support.derived import Expected as Derived
+from tests.support.derived import Stages
 from tests.support.records import Chain, Expected, Headers
 
 DEADLINE_S = 120.0
@@ -86,7 +89,10 @@ class Stand:
         return topics.ensure(self.kafka_settings, plans, 1)
 
     def chain(self, partition: int) -> Chain:
-        return Chain(self.send, partition, self.facts["telemetry.raw"].epoch, seed=len(self.name))
+        epoch, seed = self.facts["telemetry.raw"].epoch, len(self.name)
+        chain = Chain(self.send, partition, epoch, seed)
+        chain.stages = Stages(self.send, partition, epoch, seed)
+        return chain
 
     def send(self, topic: str, partition: int, headers: Headers, value: bytes) -> None:
         self.producer.produce(topic, partition=partition, headers=list(headers), value=value)
@@ -117,31 +123,57 @@ class Stand:
             total.add(chain.expected)
         return total
 
-    def progress(self) -> tuple[dict[int, int], dict[int, int]]:
-        """The furthest raw offset of each partition in ledger_facts and in ledger_received."""
+    def derived(self) -> Derived:
+        total = Derived()
+        for chain in self.chains:
+            if chain.stages:
+                total.add(chain.stages.expected)
+        return total
+
+    def progress(self) -> dict[tuple[str, int], int]:
+        """The furthest raw offset of each side of the ledger and partition."""
         try:
             if self._db is None:
                 self._db = self.db()
-            furthest = "SELECT raw_partition, max(raw_offset) FROM {} GROUP BY raw_partition"
-            facts, received = (dict(self._db.rows(furthest.format(f"ledger_{t}"))) for t in ("facts", "received"))
-            return facts, received
+            furthest = "SELECT {}, raw_partition, max(raw_offset) FROM ledger_{} GROUP BY ALL"
+            sides = (("'facts'", "facts"), ("'received'", "received"), ("topic", "derived"))
+            rows = [row for side in sides for row in self._db.rows(furthest.format(*side))]
+            return {(side, partition): offset for side, partition, offset in rows}
         except MillraceError:
-            return {}, {}  # ClickHouse is down, or the tables are not made yet
+            return {}  # ClickHouse is down, or the tables are not made yet
 
-    def stored(self) -> bool:
-        """Whether both sides of the ledger have reached the last record of each chain that is no tick."""
-        return all(side.get(c.partition, -1) >= c.busy_until for c in self.chains for side in self.progress())
+    def goal(self) -> dict[tuple[str, int], int]:
+        """Where each side must be when all that is no tick, and all that tells something, is stored."""
+        goal = {(side, c.partition): c.busy_until for c in self.chains for side in ("facts", "received")}
+        for chain in self.chains:
+            for topic, offset in chain.stages.busy_until.items() if chain.stages else ():
+                goal[topic, chain.partition] = offset
+        return goal
 
     def check(self) -> None:
         """Wait until everything is stored, then compare every table with what was sent, row for row."""
-        goal = {c.partition: c.busy_until for c in self.chains}
-        eventually(self._stored_with_ticks, f"all is stored: at least {goal} in both", tell=self._stuck)
-        expected, db = self.expected(), self.db()
+        for chain in self.chains:
+            if chain.stages:
+                chain.stages.quiet = True
+            chain.tick()
+        goal = self.goal()
+        eventually(lambda: self._stored_with_ticks(goal), f"all is stored: at least {goal}", tell=self._stuck)
+        db = self.db()
+        self._check_readings(db)
+        self._check_derived(db)
+        db.close()
+        for chain in self.chains:
+            if chain.stages:
+                chain.stages.quiet = False
+
+    def _check_readings(self, db: ClickHouse) -> None:
+        expected = self.expected()
         name = "raw_epoch, raw_partition, raw_offset, raw_row"
         found = db.rows(f"SELECT {name}, reading_index, device, metric, value FROM readings")
         assert Counter(found) == expected.readings
         assert Counter(db.rows(f"SELECT {name} FROM denied")) == expected.denied
         assert Counter(db.rows(f"SELECT {name} FROM dead_letters")) == expected.dead_letters
+        assert Counter(db.rows(f"SELECT {name}, device, event FROM events")) == expected.events
         for side, said, total in (
             ("facts", "accepted", expected.accepted),
             ("received", "received", expected.received),
@@ -151,13 +183,23 @@ class Stand:
             assert rows == [(0, total)], side
             gaps = f"SELECT max(raw_offset) + 1 - count() AS gaps FROM ledger_{side} GROUP BY raw_partition"
             assert db.rows(f"SELECT sum(gaps) FROM ({gaps})") == [(0,)], side
-        db.close()
 
-    def _stored_with_ticks(self) -> bool:
+    def _check_derived(self, db: ClickHouse) -> None:
+        expected = self.derived()
+        for table, columns in DERIVED_TABLES.items():
+            name = "raw_epoch, raw_partition, raw_offset, row"
+            found = db.rows(f"SELECT {name}, {', '.join(columns)} FROM {table}")
+            assert Counter(found) == expected.tables[table], table
+        assert dict(db.rows("SELECT device, state FROM presence_current")) == expected.newest
+        twice = "SELECT count() - uniqExact(topic, raw_partition, raw_offset), sum(emitted) FROM ledger_derived"
+        assert db.rows(twice) == [(0, expected.windows["counted"])]
+
+    def _stored_with_ticks(self, goal: dict[tuple[str, int], int]) -> bool:
         for chain in self.chains:
             chain.tick()
         self.producer.flush()
-        return self.stored()
+        found = self.progress()
+        return all(found.get(side, -1) >= offset for side, offset in goal.items())
 
     def _stuck(self) -> str:
         """Where it stands, and where the threads of the sinks are."""

@@ -1,6 +1,7 @@
 """What the sink decides, without any server."""
 
 import random
+import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -16,13 +17,16 @@ from schemas import headers
 from schemas.headers import Counts, Provenance, ReadingsHeaders
 from schemas.vocabulary import Kind
 from sinks.core.flow import Flow, Range
-from sinks.core.plan import MAX_MONTHS, pieces, plan_raw, plan_readings, token
+from sinks.core.inserts import MAX_MONTHS, pieces, token
+from sinks.core.logs import LOGS
+from sinks.core.plan import plan_raw, plan_readings
 from sinks.core.ranges import Rule
 from sinks.core.records import Arrival, read_raw, read_readings
 from sinks.core.start import Found, LedgerEnd, Mark, Start, decide
 from sinks.core.statements import fill, split
 from sinks.errors import translate
 from sinks.metrics import DelayHistogram
+from tests.support.derived import Stages
 from tests.support.records import Chain, Headers
 
 RULE = Rule(rows=20, bytes=10_000, step_ms=500, idle_ms=5_000, tick_ms=0)
@@ -257,33 +261,46 @@ def test_it_refuses_to_start_where_something_could_be_lost_or_doubled(found: Fou
 
 
 def range_of(make: Callable[[Chain], object]) -> tuple[Range, Range, Chain]:
-    """What a chain wrote, as one range of each topic."""
-    logs: dict[str, list[Arrival]] = {"telemetry.raw": [], "telemetry.readings": []}
+    """What a chain wrote, as one range of telemetry.raw and one of telemetry.readings."""
+    parts, chain = ranges_of(make)
+    return parts["telemetry.raw"], parts["telemetry.readings"], chain
+
+
+def ranges_of(make: Callable[[Chain], object], stages: bool = False) -> tuple[dict[str, Range], Chain]:
+    """What a chain wrote, as one range of each topic that has records."""
+    logs: dict[str, list[Arrival]] = {name: [] for name in LOGS}
 
     def send(topic: str, _partition: int, given: Headers, value: bytes) -> None:
-        logs[topic].append(Arrival(len(logs[topic]), chain.time_ms, given, value))
+        logs[topic].append(Arrival(len(logs[topic]), now_ms + len(logs[topic]), given, value))
 
+    now_ms = int(time.time() * 1000)
     chain = Chain(send, 3)
+    chain.stages = Stages(send, 3) if stages else None
     make(chain)
-    wide = Rule(10**9, 10**9, 10**9, 10**9)
+    wide = Rule(10**9, 10**9, 10**9, 10**9, 10**9)
     start = Start(0, START, wide, START, committed=True)
-    raw = Flow("telemetry.raw", 0, 3, start, wide, lambda r: read_raw(0, "raw", r))
-    readings = Flow("telemetry.readings", 0, 3, start, wide, lambda r: read_readings("readings", r))
-    for found, topic in ((raw, "telemetry.raw"), (readings, "telemetry.readings")):
-        for record in logs[topic]:
+    flows = {n: Flow(n, 0, 3, start, wide, log.reader(0, n), log.timed) for n, log in LOGS.items() if logs[n]}
+    for name, found in flows.items():
+        for record in logs[name]:
             found.take(record)
-    return raw.closed[0], readings.closed[0], chain
+        found._close()
+    return {name: found.closed[0] for name, found in flows.items()}, chain
 
 
 def test_each_row_goes_to_its_table_with_its_name_for_ever() -> None:
-    raw, readings, chain = range_of(lambda c: (c.data(50), c.data(50), c.tick()))
+    raw, readings, chain = range_of(lambda c: (c.data(50, platform=2), c.data(50), c.tick()))
     plan = {i.table: i.rows for i in plan_readings(readings)}
-    assert list(plan) == ["readings", "denied", "dead_letters", "ledger_facts"]
+    assert list(plan) == ["readings", "denied", "dead_letters", "events", "ledger_facts"]
     rows = plan["readings"].to_pylist()
     names = ("raw_epoch", "raw_partition", "raw_offset", "raw_row", "reading_index", "device", "metric", "value")
     assert {tuple(r[n] for n in names) for r in rows} == set(chain.expected.readings)
     assert {tuple(r[n] for n in names[:4]) for r in plan["denied"].to_pylist()} == set(chain.expected.denied)
+    names = ("raw_epoch", "raw_partition", "raw_offset", "raw_row", "device", "event")
+    events = plan["events"].to_pylist()
+    assert {tuple(r[n] for n in names) for r in events} == set(chain.expected.events)
+    assert all(r["time"] for r in events), "one that does not say its time happened when it was received"
     assert plan["ledger_facts"]["kind"].to_pylist() == ["data", "data", "tick"]
+    assert sum(plan["ledger_facts"]["events"].to_pylist()) == len(events)
     received = plan_raw(raw)[0].rows
     assert received["received"].to_pylist() == [50, 50, 0]
 

@@ -97,7 +97,7 @@ def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> Non
     for chain in stand.chains:
         chain.flow(10)
     stand.producer.flush()
-    eventually(lambda: second.text().count("starts") >= 4, "the second sink took all partitions over")
+    eventually(lambda: second.text().count("starts") >= 12, "the second sink took all partitions over")
     first.kill(signal.SIGCONT)
     for chain in stand.chains:
         chain.flow(10)

@@ -17,7 +17,9 @@ from runtime.stage.provenance import START
 from sinks import migrate as migrations
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
-from sinks.core.plan import Insert, plan_raw, plan_readings
+from sinks.core.inserts import Insert
+from sinks.core.logs import LOGS
+from sinks.core.plan import plan_raw, plan_readings
 from sinks.ledger import ledger_totals
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
@@ -176,24 +178,24 @@ def test_one_insert_may_hold_dates_from_1970_to_2100(db: ClickHouse, database: M
 
 def test_where_the_tables_end(db: ClickHouse, database: MigrationSettings) -> None:
     tables = Tables(database)
-    assert tables.facts_end(3) is None
+    facts = LOGS["telemetry.readings"]
+    assert tables.ledger_end(facts, 3) is None
     plan, _chain = plan_of(lambda c: (c.data(40), c.data(40), c.tick()))
     for insert in plan:
         if insert.table != "ledger_facts":
             tables.insert(insert, check=False)
-    start = tables.furthest(0, 3, START)
+    start = tables.furthest(facts, 0, 3, START)
     assert (start.epoch, start.src) == (0, 1), "rows without facts are seen"
-    assert tables.furthest(0, 2, START).src == -1, "of this partition only"
+    assert tables.furthest(facts, 0, 2, START).src == -1, "of this partition only"
     for insert in plan:
         tables.insert(insert, check=True)
-    end = tables.facts_end(3)
+    end = tables.ledger_end(facts, 3)
     assert end is not None
     assert (end.highest.src, end.epoch, end.offset) == (2, 0, 2)
-    assert tables.furthest(0, 3, end.highest) == end.highest
-    received = tables.received_end(0, 3)
+    assert tables.furthest(facts, 0, 3, end.highest) == end.highest
+    received = tables.ledger_end(LOGS["telemetry.raw"], 3)
     assert received is not None
-    assert received.offset == 2
-    assert tables.received_end(1, 3) is None, "an epoch of its own"
+    assert (received.epoch, received.offset) == (0, 2)
 
 
 # ---- the ledger

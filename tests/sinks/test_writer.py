@@ -5,9 +5,8 @@ from runtime.stage.provenance import START
 from schemas.vocabulary import Kind
 from sinks import writer as module
 from sinks.core.flow import Flow, Range
-from sinks.core.plan import Insert
+from sinks.core.inserts import Insert
 from sinks.core.start import Start
-from sinks.metrics import DelayHistogram
 from sinks.writer import Writer
 from tests.sinks.test_core import RULE, flow, log_of
 
@@ -39,7 +38,7 @@ def _second_range() -> tuple[Flow, Range]:
 
 
 def _write(tables: Recorder, of: Flow, part: Range) -> list[bool]:
-    writer = Writer(tables, DelayHistogram("delay", "of a test"), threads=1)  # type: ignore[arg-type]
+    writer = Writer(tables, {}, threads=1)  # type: ignore[arg-type]
     assert writer.write(of, part).result(30)
     writer.close()
     return tables.asked
