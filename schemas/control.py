@@ -101,12 +101,21 @@ class Device:
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What an operator said of an incident. `device` is the publisher in whose partition the series lives, null for an
-    incident of a group. `at_ms`: when the operator said it."""
+    incident of a group. `at_ms`: when the operator said it.
+
+    What the incident is about, as telemetry.incidents says, so that nobody need remember every incident: `scope`,
+    `subject` (device, or value of the group), `channel`, `metric` and `detector`.
+    """
 
     incident: str
     mark: Literal["false-alarm", "confirmed"]
     device: str | None
     at_ms: int
+    scope: str = ""
+    subject: str = ""
+    channel: str = ""
+    metric: str = ""
+    detector: str = ""
 
     def encode(self) -> bytes:
         return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
@@ -118,9 +127,12 @@ class Mark:
             mark = cls(**body)
         except TypeError as error:
             raise ContractError(f"control record {key!r}: {error}") from None
+        about = (mark.scope, mark.subject, mark.channel, mark.metric, mark.detector)
+        if not all(isinstance(word, str) for word in (mark.incident, *about)):
+            raise ContractError(f"control record {key!r}: what it is about is no text")
         if mark_key(mark.incident) != key or mark.mark not in ("false-alarm", "confirmed"):
             raise ContractError(f"control record {key!r}: it is of {mark.incident!r} and says {mark.mark!r}")
-        if mark.device is not None and not is_device_id(mark.device):
+        if mark.device is not None and not (isinstance(mark.device, str) and is_device_id(mark.device)):
             raise ContractError(f"control record {key!r}: its device is {mark.device!r}")
         return mark
 

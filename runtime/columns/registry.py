@@ -8,6 +8,7 @@ Devices of one role with the same labels share one entry: there are few of those
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -70,11 +71,11 @@ class Registry:
 
     # --- what is known
 
-    def values(self, field: str) -> Int32:
-        """int32[devices]: code of `role` or of this label of each device, NONE where there is none; see `word`."""
+    def values(self, field: str, numbers: Any = None) -> Int32:
+        """Code of `role` or of this label of these devices (None: of all), NONE where there is none; see `word`."""
         self._grow(self.devices.size)
         codes: Int32 = np.append(self._learned(field), np.int32(NONE))  # NONE finds the last
-        return codes[self._kind[: self.devices.size]]
+        return codes[self._kind[: self.devices.size] if numbers is None else self._kind[numbers]]
 
     def kinds(self) -> Int32:
         """int32[devices]: devices of equal kind have the same role and labels; NONE: not registered."""
@@ -123,20 +124,20 @@ class Registry:
     # --- snapshots
 
     def freeze(self) -> dict[str, Any]:
-        """Copies, by name. Devices themselves are stored by who owns their table."""
+        """Views, by name: copy before the next record. Devices themselves are stored by who owns their table."""
         size = min(self.devices.size, len(self._kind))
         ends, body = self._kinds.freeze()
         return {
-            "registry_kind": self._kind[:size].copy(),
-            "registry_removed": self._removed[:size].copy(),
-            "registry_epoch": self._epoch[:size].copy(),
-            "registry_offset": self._offset[:size].copy(),
+            "registry_kind": self._kind[:size],
+            "registry_removed": self._removed[:size],
+            "registry_epoch": self._epoch[:size],
+            "registry_offset": self._offset[:size],
             "registry_kind_ends": ends,
             "registry_kinds": body,
             "registry_counts": np.array([self.refused, self.changes], np.int64),
         }
 
-    def restore(self, arrays: dict[str, Any]) -> None:
+    def restore(self, arrays: Mapping[str, Any]) -> None:
         """Take what `freeze` gave for what is there; the devices' table is restored already."""
         size = len(arrays["registry_kind"])
         self._grow(size)

@@ -7,7 +7,7 @@ and for a partition, and rows of a series beyond that have none.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -149,6 +149,14 @@ class SeriesTable:
         found: Int64 = self._keys.all[numbers] & _WORD
         return found
 
+    def find_one(self, device: str, channel: str, metric: str) -> int:
+        """The number of one series, NONE where it is not there."""
+        place = self.devices.find_one(device), self.channels.number(channel), self.metrics.number(metric)
+        if min(place) < 0:
+            return NONE
+        key = place[0] << 2 * _WORD_BITS | place[1] << _WORD_BITS | place[2]
+        return int(self._probe(np.array([key], np.int64))[0])
+
     def name(self, number: int) -> tuple[str, str, str]:
         """(device, channel, metric) of a series."""
         device, channel, metric = (int(of(number)) for of in (self.device_of, self.channel_of, self.metric_of))
@@ -177,7 +185,7 @@ class SeriesTable:
             "metrics": metrics,
         }
 
-    def restore(self, arrays: dict[str, Any]) -> None:
+    def restore(self, arrays: Mapping[str, Any]) -> None:
         """Take what `freeze` gave for what is there."""
         self.devices.restore(arrays["devices"])
         self.channels.restore(arrays["channel_ends"], arrays["channels"])

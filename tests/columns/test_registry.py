@@ -88,6 +88,7 @@ def test_devices_that_are_only_heard_of_have_no_values() -> None:
         "site", registry.values("site")[2999]
     ) == "n"
     assert registry.code("site", "n") == 0 and registry.code("site", "m") == NONE
+    assert registry.values("site", np.array([5, 2999])).tolist() == [NONE, 0]
     assert len(registry.kinds()) == len(registry.removed()) == 3000
 
 

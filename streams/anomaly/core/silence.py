@@ -1,0 +1,139 @@
+"""Silence: a series of which nothing is heard for longer than it may be. Found at ticks, by stream time.
+
+How long a series is usually silent is learnt from the times between the records that held some of it; a gap that raised
+an alarm counts for no more than what raised it. A device that falls silent is one incident, of the series that was
+heard of last; its other series are linked to that one. A series that falls silent while its device goes on speaking is
+an incident of its own.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.columns.arrays import positions
+from runtime.columns.types import Bool, Float64, Int32, Int64
+from streams.anomaly.core.memory import NEVER, Memory
+from streams.anomaly.core.owners import NONE, Owners
+from streams.anomaly.core.plan import SILENCE, Plan
+
+LEAST_ARRIVALS: Final = 20
+"""Records that held a series before it is known how often it speaks."""
+LEAST_WAIT_MS: Final = 60_000.0
+"""What is learnt never asks for less: records are closed after a linger, and ticks come once a second."""
+_LEARNT_TIMES: Final = 3.0
+_HOUR_MS: Final = 3_600_000.0
+_FOREVER_MS: Final = 1e15
+FORGET_MS: Final = 14 * 24 * _HOUR_MS
+"""What was usual fades by so much of itself: a record whose series was silent for a hundredth takes a hundredth."""
+
+
+class Silent(IntEnum):
+    """`Memory.silent`."""
+
+    NO = 0
+    OWN = 1
+    """It has an incident."""
+    LINKED = 2
+    """Its device is silent, and another series has the incident."""
+    COVERED = 3
+    """Its device's group is silent, and that is the incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Of each series in a batch: its number, receipt of its first and its last reading there."""
+
+    series: Any
+    first_ms: Int64
+    last_ms: Int64
+
+
+def fading(memory: Memory, heard: Heard) -> Float64:
+    """What is left, by series, of what was usual: it fades with the time since the series was heard of."""
+    passed = np.minimum(_passed(memory, heard), _HOUR_MS)
+    return 1.0 - passed / FORGET_MS
+
+
+def _passed(memory: Memory, heard: Heard) -> Float64:
+    known = memory.arrivals[heard.series] > 0
+    passed = np.where(known, heard.first_ms - memory.heard_ms[heard.series], 0)
+    return np.maximum(passed, 0).astype(np.float64)
+
+
+def hear(plan: Plan, rule: Int32, memory: Memory, heard: Heard, harder: Float64 | None) -> None:
+    """Take note that these series were heard of. `rule`, `harder`: by series, as in fixed.py."""
+    if not plan.has(SILENCE):
+        memory.heard_ms[heard.series] = heard.last_ms
+        memory.arrivals[heard.series] += 1
+        return
+    series = heard.series
+    gap, usual, known = _passed(memory, heard), memory.gap_ms[series], memory.arrivals[series] >= LEAST_ARRIVALS
+    cap = np.where(known, np.maximum(_LEARNT_TIMES * usual, LEAST_WAIT_MS), np.inf)
+    memory.gap_ms[series] = np.maximum(usual * fading(memory, heard), np.minimum(gap, cap))
+    memory.heard_ms[series] = np.maximum(memory.heard_ms[series], heard.last_ms)
+    memory.arrivals[series] += 1
+    await_again(plan, rule, memory, series, harder)
+
+
+def wait_ms(plan: Plan, rule: Int32, memory: Memory, series: Any, harder: Float64 | None) -> Float64:
+    """How long each series may be silent; infinite where nothing is known or asked for."""
+    factor: Any = 1.0 if harder is None else harder[:, SILENCE]
+    known = memory.arrivals[series] >= LEAST_ARRIVALS
+    learnt = np.maximum(plan.silence_times[rule] * factor * memory.gap_ms[series], LEAST_WAIT_MS)
+    found = np.minimum(np.where(known, learnt, np.inf), plan.silence_ms[rule] * factor)
+    return np.where(found < _FOREVER_MS, found, np.inf)
+
+
+def await_again(plan: Plan, rule: Int32, memory: Memory, series: Any, harder: Float64 | None) -> None:
+    """Say when silence of these series will be a fault, from when they were last heard of."""
+    wait = wait_ms(plan, rule, memory, series, harder)
+    due = memory.heard_ms[series] + np.where(np.isfinite(wait), wait, 0.0).astype(np.int64)
+    memory.due_ms[series] = np.where(np.isfinite(wait), due, NEVER)
+
+
+def overdue(memory: Memory, size: int, now_ms: int) -> Int64:
+    """Series whose silence is due to be looked at."""
+    found: Int64 = positions(memory.due_ms[:size] < now_ms)
+    return found
+
+
+def fallen(memory: Memory, owners: Owners, series: Int64, device: Int64, wait: Float64, now_ms: int) -> Bool:
+    """Which of the overdue series open an incident; the others are linked, or wait on because their device was heard
+    of just now. `wait`: of each series, ms."""
+    device_heard = owners.heard_ms[device]
+    whole = now_ms - device_heard >= wait
+    alone = ~whole & (device_heard - memory.heard_ms[series] >= wait / 2.0)
+    later = ~whole & ~alone
+    memory.due_ms[series] = np.where(later, device_heard + wait.astype(np.int64), NEVER)
+    opens = alone | _first_of_device(memory, owners, series, device, whole)
+    memory.silent[series[opens]] = Silent.OWN
+    memory.silent[series[whole & ~opens]] = Silent.LINKED
+    return opens
+
+
+def _first_of_device(memory: Memory, owners: Owners, series: Int64, device: Int64, whole: Bool) -> Bool:
+    """Of silent devices without an incident yet, the series that was heard of last; it is noted as the one."""
+    speaker = owners.silent[device]
+    open_already = (speaker != NONE) & (memory.heard_ms[speaker] >= owners.heard_ms[device])
+    at = positions(whole & ~open_already)
+    order = at[np.lexsort((series[at], -memory.heard_ms[series[at]], device[at]))]
+    first = np.ones(len(order), bool)
+    first[1:] = device[order[1:]] != device[order[:-1]]
+    found = np.zeros(len(series), bool)
+    found[order[first]] = True
+    owners.silent[device[found]] = series[found]
+    return found
+
+
+def woken(memory: Memory, owners: Owners, size: int, device_of: Int64, devices: Int64) -> Int64:
+    """Series that were linked to the silence of these devices, which speak again; they are to be awaited anew."""
+    if not len(devices):
+        return np.zeros(0, np.int64)
+    owners.silent[devices] = NONE
+    back = np.zeros(len(owners.silent), bool)
+    back[devices] = True
+    found: Int64 = positions((memory.silent[:size] == Silent.LINKED) & back[device_of])
+    memory.silent[found] = Silent.NO
+    return found
