@@ -1,7 +1,7 @@
 """Series of a partition, (device, channel, metric), to dense numbers, a whole batch at once.
 
 The names of a batch are looked up once each, in its dictionaries; a row costs three gathers and one probe of an
-open-addressed table of 63-bit keys. Numbers are 0, 1, 2 … in order of appearance, row after row, whatever the cut of
+table of 63-bit keys. Numbers are 0, 1, 2 … in order of appearance, row after row, whatever the cut of
 the batches and the order within their dictionaries. Series are never forgotten: their number is bounded, for a device
 and for a partition, and rows of a series beyond that have none.
 """
@@ -17,7 +17,8 @@ import pyarrow as pa
 from runtime.columns.arrays import positions
 from runtime.columns.devices import DeviceTable
 from runtime.columns.grouped import Grouped
-from runtime.columns.growing import Growing, Words
+from runtime.columns.growing import Words
+from runtime.columns.keys import KeyTable
 from runtime.columns.types import Bool, Int32, Int64
 
 NONE: Final = -1
@@ -31,9 +32,6 @@ PARTITION_FULL: Final = "partition_series"
 _WORD_BITS: Final = 20
 _DEVICE_BITS: Final = 63 - 2 * _WORD_BITS
 _WORD: Final = (1 << _WORD_BITS) - 1
-_SPREAD: Final = 8
-"""Slots for each series that there is room for."""
-_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,13 @@ class SeriesTable:
         self.devices = DeviceTable() if devices is None else devices
         self.channels, self.metrics = Words(), Words()
         self.per_device, self.per_partition = per_device, per_partition
-        self._keys = Growing(np.int64)
+        self._table = KeyTable()
         self._of_device: Int32 = np.zeros(1024, np.int32)
         """Series of each device."""
-        self._spread(1024)
 
     @property
     def size(self) -> int:
-        return len(self._keys)
+        return len(self._table)
 
     # --- numbers
 
@@ -77,7 +74,7 @@ class SeriesTable:
         device, channel, metric = (_Names(batch.column(name), rows) for name in ("device", "channel", "metric"))
         device.known = self.devices.find(device.words).astype(np.int64)
         channel.known, metric.known = self.channels.find(channel.words), self.metrics.find(metric.words)
-        found = self._probe(_keys(device, channel, metric))
+        found = self._table.find(_keys(device, channel, metric))
         new = positions(found < 0)
         return Numbered(found, self._admit(found, new, device, channel, metric) if len(new) else Counter())
 
@@ -122,31 +119,27 @@ class SeriesTable:
             names.narrow(let_in)
             names.learn(add)
         begin = self.size
-        self._keys.append(_keys(device, channel, metric))
+        self._table.add(_keys(device, channel, metric))
         if self.devices.size > len(self._of_device):
             more = np.zeros(2 * self.devices.size - len(self._of_device), np.int32)
             self._of_device = np.concatenate([self._of_device, more])
         np.add.at(self._of_device, self.device_of(slice(begin, None)), 1)
-        if self.size > self._room:
-            self._spread(1 << self.size.bit_length())
-        else:
-            self._place(np.arange(begin, self.size))
 
     # --- names
 
     def device_of(self, numbers: Any) -> Int64:
         """Device number of each series."""
-        found: Int64 = self._keys.all[numbers] >> 2 * _WORD_BITS
+        found: Int64 = self._table.keys[numbers] >> 2 * _WORD_BITS
         return found
 
     def channel_of(self, numbers: Any) -> Int64:
         """Place of each series' channel in `channels`."""
-        found: Int64 = self._keys.all[numbers] >> _WORD_BITS & _WORD
+        found: Int64 = self._table.keys[numbers] >> _WORD_BITS & _WORD
         return found
 
     def metric_of(self, numbers: Any) -> Int64:
         """Place of each series' metric in `metrics`."""
-        found: Int64 = self._keys.all[numbers] & _WORD
+        found: Int64 = self._table.keys[numbers] & _WORD
         return found
 
     def find_one(self, device: str, channel: str, metric: str) -> int:
@@ -177,7 +170,7 @@ class SeriesTable:
         channel_ends, channels = self.channels.freeze()
         metric_ends, metrics = self.metrics.freeze()
         return {
-            "series": self._keys.all,
+            "series": self._table.keys,
             "devices": self.devices.words[: self.devices.size],
             "channel_ends": channel_ends,
             "channels": channels,
@@ -190,55 +183,13 @@ class SeriesTable:
         self.devices.restore(arrays["devices"])
         self.channels.restore(arrays["channel_ends"], arrays["channels"])
         self.metrics.restore(arrays["metric_ends"], arrays["metrics"])
-        self._keys = Growing(np.int64)
-        self._keys.append(arrays["series"])
+        self._table.restore(arrays["series"])
         self._of_device = np.bincount(arrays["series"] >> 2 * _WORD_BITS, minlength=1024).astype(np.int32)
-        self._spread(max(1024, 1 << self.size.bit_length()))
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays, devices included."""
-        return int(self._keys.nbytes + self._slots.nbytes + self._of_device.nbytes + self.devices.nbytes)
-
-    # --- the table
-
-    def _home(self, key: Int64) -> Int64:
-        mixed = key.view(np.uint64)
-        mixed = mixed ^ mixed >> np.uint64(32)
-        mixed *= _MULTIPLIER
-        mixed >>= self._shift
-        return mixed.view(np.int64)
-
-    def _probe(self, key: Int64) -> Int32:
-        """The number of each key, NONE where it is not there."""
-        at = self._home(key)
-        found: Int32 = self._slots.take(at)
-        keys = self._keys.all
-        if not len(keys):
-            return found
-        left = positions((keys.take(found, mode="wrap") != key) & (found >= 0))
-        while len(left):  # linear probing, all open rows at once
-            at[left] = (at[left] + 1) & self._mask
-            found[left] = now = self._slots[at[left]]
-            left = left[(now >= 0) & (keys.take(now, mode="wrap") != key[left])]
-        return found
-
-    def _spread(self, room: int) -> None:
-        """Lay all series out in a table so large that few look-ups need a second probe."""
-        self._room = room
-        bits = (_SPREAD * room - 1).bit_length()
-        self._shift, self._mask = np.uint64(64 - bits), (1 << bits) - 1
-        self._slots: Int32 = np.full(1 << bits, NONE, np.int32)
-        self._place(np.arange(self.size))
-
-    def _place(self, numbers: Int64) -> None:
-        at = self._home(self._keys.all[numbers])
-        while len(numbers):
-            free = self._slots[at] < 0
-            # of several that want one slot the last write wins; the others try the next
-            self._slots[at[free]] = numbers[free]
-            left = self._slots[at] != numbers
-            numbers, at = numbers[left], (at[left] + 1) & self._mask
+        return self._table.nbytes + self._of_device.nbytes + self.devices.nbytes
 
 
 class _Names:

@@ -24,7 +24,8 @@ def batch(found: list[Row], word_order: Callable[[list[str]], list[str]] = sorte
     for place, name in enumerate(("device", "channel", "metric")):
         values = [row[place] for row in found]
         words = word_order([*{v for v in values if v is not None}, "unused"])
-        codes = pa.array([None if v is None else words.index(v) for v in values], pa.int32())
+        code = {word: n for n, word in enumerate(words)}
+        codes = pa.array([None if v is None else code[v] for v in values], pa.int32())
         columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array(words, pa.string()))
     return pa.RecordBatch.from_pydict(columns)
 
