@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from runtime.columns.arrays import positions
+from runtime.columns.arrays import dense, positions
 from runtime.columns.devices import DeviceTable
 from runtime.columns.grouped import Grouped
 from runtime.columns.growing import Words
@@ -230,5 +230,5 @@ def _keys(device: _Names, channel: _Names, metric: _Names) -> Int64:
 
 def dictionary(numbers: Int64, words: Any) -> Any:
     """The dictionary column of numbers; `words` makes a StringArray of some of them."""
-    known, codes = np.unique(numbers, return_inverse=True)
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), words(known))
+    known, codes = dense(numbers)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), words(known))

@@ -1,0 +1,242 @@
+"""All that aggregate knows of one partition, and what follows from each record."""
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.columns.arrays import positions
+from runtime.columns.series import SeriesTable
+from runtime.columns.types import Bool, Int32, Int64
+from runtime.stage.contract import Output, Record
+from runtime.stage.inband import InBand, key_of, version_of
+from schemas import aggregates, ipc, readings
+from schemas.control import Device, device_of, settings_key
+from schemas.errors import ContractError
+from schemas.headers import DerivedHeaders, number
+from schemas.topics import AGGREGATES, is_device_id
+from schemas.vocabulary import Kind, Part
+from streams.aggregate.core import rows
+from streams.aggregate.core.labels import Labels
+from streams.aggregate.core.readings import Readings, select
+from streams.aggregate.core.windows import Frozen as FrozenWindows
+from streams.aggregate.core.windows import Windows
+from streams.aggregate.windowing import Windowing, decode
+
+log = logging.getLogger(__name__)
+
+MOST_OPEN: Final = 1 << 21
+"""Open windows of a partition above which the oldest are written early."""
+NOT_A_NUMBER: Final = "not_a_number"
+"""Why a reading is refused: NaN, which no payload format of ours lets through."""
+_SCHEMA: Final = f"{aggregates.NAME}/{aggregates.VERSION}"
+_COUNTED: Final = ("readings", "folded", "texts", "refused")
+"""Of everything since the record before; see schemas.aggregates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A copy of a state: what JSON can say of it, arrays, and the windows."""
+
+    meta: dict[str, Any]
+    arrays: dict[str, Any]
+    windows: FrozenWindows
+
+
+@dataclass(slots=True)
+class Seen:
+    """What came of the last record, for metrics: readings `folded`, `texts`, `refused` by reason, partials written by
+    part, and those `late` that went into windows already written."""
+
+    folded: int = 0
+    texts: int = 0
+    late: int = 0
+    refused: Tally[str] = field(default_factory=Tally)
+    written: Tally[int] = field(default_factory=Tally)
+
+
+class State:
+    """One partition. `time_ms` is stream time, `open` the readings that were folded and not written yet, `late_since`
+    the stream time at which the first window that is late was made, None when there is none."""
+
+    def __init__(self, most_open: int = MOST_OPEN) -> None:
+        self.most_open = most_open
+        self.seen = Seen()
+        self.time_ms = 0
+        self.open = 0
+        self.late_since: int | None = None
+        self.tally: Tally[str] = Tally()
+        self.settings = InBand(settings_key("aggregate"), decode, Windowing())
+        self.series = SeriesTable()
+        self.labels = Labels(self.series.devices)
+        self.windows = Windows()
+        self.pending = rows.waiting()
+        self._settle(self.settings.value)
+
+    def apply(self, record: Record) -> Sequence[Output]:
+        """What is to be written now. Raises ContractError for a broken record."""
+        self.seen = Seen()
+        if record.kind is Kind.DATA:
+            self._data(readings.read(record.headers, record.value))
+        elif record.kind is Kind.TICK:
+            self._tick(number(record.headers, "time"))
+        else:
+            self._control(record)
+        return self._outputs(record.kind)
+
+    # --- records
+
+    def _data(self, batch: Any) -> None:
+        found = select(batch)
+        numbered = self.series.number(batch, found.rows)
+        self.seen.refused = numbered.refused
+        if found.not_numbers:
+            self.seen.refused[NOT_A_NUMBER] += found.not_numbers
+        kept = numbered.series >= 0
+        self.seen.texts, self.seen.folded = found.texts, int(kept.sum())
+        if kept.all():
+            self._fold(numbered.series, found)
+        elif kept.any():
+            self._fold(numbered.series[kept], found.only(kept))
+        refused = self.seen.refused.total()
+        counts = {"folded": self.seen.folded, "texts": self.seen.texts, "refused": refused}
+        self.tally.update(counts | {"readings": sum(counts.values())})
+
+    def _fold(self, series: Int32, found: Readings) -> None:
+        if not len(series):
+            return
+        window = found.times // self.window_ms
+        self._note_late(window)
+        self.windows.fold(series, window, found.times, found.values, self.settings.value.sketch)
+        self.open += len(series)
+        if self.windows.open > self.most_open:
+            self._close_oldest(self.windows.open - self.most_open * 3 // 4)
+
+    def _note_late(self, window: Int64) -> None:
+        if self._end(int(window.min())) <= self.time_ms:
+            self.seen.late = int((self._end(window) <= self.time_ms).sum())
+            self.late_since = self.time_ms if self.late_since is None else self.late_since
+
+    def _tick(self, time_ms: int) -> None:
+        before, self.time_ms = self.time_ms, max(self.time_ms, time_ms)
+        settings = self.settings.value
+        late = self.late_since is not None and self.time_ms >= self.late_since + 1000 * settings.late_s
+        early_ms = 1000 * (settings.early_s or 0)
+        early = bool(early_ms) and before > 0 and self.time_ms // early_ms > before // early_ms
+        if not early and self._end(self.windows.earliest) > self.time_ms:
+            return
+        end = self._end(self.windows.index())
+        due = (before < end) & (end <= self.time_ms)
+        if late:
+            due |= end <= before
+            self.late_since = None
+        if early:
+            due |= end > self.time_ms
+        self._close(due & self.windows.is_open(), before)
+
+    def _control(self, record: Record) -> None:
+        before = self.settings.value
+        if self.settings.take(record):
+            self._settle(self.settings.value, before)
+            return
+        key = key_of(record)
+        device = device_of(key)
+        if device is None or not is_device_id(device):
+            return
+        try:
+            found = Device.decode(key, record.value) if record.value else None
+        except ContractError as error:
+            log.error("a registry record was refused: %s", error)
+        else:
+            self.labels.put(device, version_of(record), found)
+
+    def _settle(self, settings: Windowing, before: Windowing | None = None) -> None:
+        """Go by these settings from now on. What other settings have begun is written first."""
+        if before is not None and settings.makes_other_windows_than(before):
+            self._close(self.windows.is_open(), self.time_ms)
+            self.late_since = None
+        self.window_ms, self.grace_ms = 1000 * settings.window_s, 1000 * settings.grace_s
+        rows.bound(self.pending, len(settings.groups))
+
+    # --- windows
+
+    def _end(self, window: Any) -> Any:
+        """Stream time at which windows are written, ms. `window`: their index."""
+        return (window + 1) * self.window_ms + self.grace_ms
+
+    def _close_oldest(self, count: int) -> None:
+        """Those made first: where history or clocks that run ahead fill the table, these are their windows."""
+        due = self.windows.is_open()
+        due[positions(due)[count:]] = False
+        self._close(due, self.time_ms)
+
+    def _close(self, due: Bool, before: int) -> None:
+        """Take slots out, to be written. What was passed before stream time `before` is late, what is now is final."""
+        slots = positions(due)
+        if not len(slots):
+            return
+        found = self.windows.close(slots)
+        index = found.pop("index")
+        end = self._end(index)
+        found |= {
+            "window_start": index * self.window_ms,
+            "window_ms": np.full(len(slots), self.window_ms, np.int32),
+            "part": np.where(end <= before, Part.LATE, np.where(end <= self.time_ms, Part.FINAL, Part.EARLY)).astype(
+                np.uint8
+            ),
+        }
+        self.pending.add(found)
+
+    def _outputs(self, kind: Kind) -> Sequence[Output]:
+        if kind is not Kind.TICK and not len(self.pending):
+            return []
+        found = self.pending.take()
+        size, value, emitted = len(found["series"]), b"", int(found["count"].sum())
+        if size:
+            batch = rows.build(found, self.series, self.labels, self.settings.value.groups)
+            size, value = len(batch), ipc.encode(batch)
+            self.seen.written = Tally(dict(enumerate(np.bincount(batch.column("part").to_numpy()).tolist())))
+        self.open -= emitted
+        counts = [*((name, self.tally[name]) for name in _COUNTED), ("emitted", emitted), ("open", self.open)]
+        self.tally.clear()
+        return [Output(AGGREGATES, value, DerivedHeaders(_SCHEMA, kind, self.time_ms, size, tuple(counts)).encode())]
+
+    # --- snapshots
+
+    def freeze(self) -> Frozen:
+        meta = {
+            "time_ms": self.time_ms,
+            "open": self.open,
+            "late_since": self.late_since,
+            "tally": {name: self.tally[name] for name in _COUNTED},
+            "settings": self.settings.stored(),
+        }
+        waiting = {f"pending_{name}": array for name, array in self.pending.arrays().items()}
+        return Frozen(meta, self.series.freeze() | self.labels.freeze() | waiting, self.windows.freeze())
+
+    @classmethod
+    def restored(cls, meta: dict[str, Any], arrays: dict[str, Any]) -> "State":
+        state = cls()
+        state.time_ms, state.open, state.late_since = meta["time_ms"], meta["open"], meta["late_since"]
+        state.tally.update(meta["tally"])
+        state.settings.restore(**meta["settings"])
+        state._settle(state.settings.value)
+        state.series.restore(arrays)
+        state.labels.restore(arrays)
+        state.windows.restore(arrays)
+        state.pending.restore({name: arrays[f"pending_{name}"] for name in state.pending.columns})
+        return state
+
+    def sizes(self) -> dict[str, int]:
+        parts = (self.series, self.labels, self.windows, self.pending)
+        return {
+            "series": self.series.size,
+            "devices": self.series.devices.size,
+            "windows": self.windows.open,
+            "pending": len(self.pending),
+            "sketch_entries": len(self.windows.sketches),
+            "bytes": sum(part.nbytes for part in parts),
+        }

@@ -1,0 +1,138 @@
+"""Open windows of series: (series, window) → slot, and what was folded into each.
+
+Slots are numbered in order of creation. A closed slot is forgotten and its number not used again, until so many are
+closed that the table is made anew.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.columns.keys import GONE, KeyTable
+from runtime.columns.types import Bool, Float64, Int32, Int64
+from streams.aggregate.core import partials, sketches
+from streams.aggregate.core.partials import COLUMNS, Rows
+from streams.aggregate.core.sketches import Sketches
+
+_SERIES_BITS: Final = 20
+_SERIES: Final = (1 << _SERIES_BITS) - 1
+_LEAST_CLOSED: Final = 1 << 12
+"""Closed slots that are not worth a new table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A copy of the windows; `arrays` makes of it what is stored, which may happen in a thread."""
+
+    keys: Int64
+    columns: Rows
+    sketches: sketches.Frozen
+
+    def arrays(self) -> Rows:
+        """Open windows in order of creation, and their sketches; no trace of those that were closed."""
+        is_open = self.keys != GONE
+        entries, counts = sketches.renumbered(_numbers_of(is_open), *self.sketches.all())
+        columns = {name: column[is_open] for name, column in self.columns.items()}
+        return columns | {"windows": self.keys[is_open], "sketch_entries": entries, "sketch_counts": counts}
+
+
+class Windows:
+    """`open`: how many there are; `earliest`: no open window has a lower index."""
+
+    def __init__(self) -> None:
+        self._columns = partials.empty(1024)
+        self.clear()
+
+    def clear(self) -> None:
+        """As if there had never been any; all slots must be closed."""
+        self._table = KeyTable()
+        self._closed = 0
+        self.sketches = Sketches()
+        self.earliest = np.iinfo(np.int64).max
+
+    @property
+    def open(self) -> int:
+        return len(self._table) - self._closed
+
+    @property
+    def nbytes(self) -> int:
+        columns = sum(int(column.nbytes) for column in self._columns.values())
+        return self._table.nbytes + self.sketches.nbytes + columns
+
+    def fold(self, series: Int32, window: Int64, times: Int64, values: Float64, with_sketch: bool) -> None:
+        """Put readings into windows. `window`: index, the time divided by the window's length; no value is NaN."""
+        slots = self._table.number((window << _SERIES_BITS) | series).astype(np.int64)
+        self.earliest = min(self.earliest, int(window.min()))
+        self._make_room()
+        partials.fold(self._columns, slots, partials.of_readings(values, times))
+        if with_sketch:
+            self.sketches.add(slots, values)
+            self.sketches.tidy(self._table.keys != GONE)
+
+    def index(self) -> Int64:
+        """int64[slots]: index of each slot's window; see `is_open`."""
+        found: Int64 = self._table.keys >> _SERIES_BITS
+        return found
+
+    def is_open(self) -> Bool:
+        """bool[slots]."""
+        found: Bool = self._table.keys != GONE
+        return found
+
+    def close(self, slots: Int64) -> Rows:
+        """Take these slots (ascending) out: their columns, and `series`, `index`, `buckets`, `counts`, and `size`, how
+        many of those each has."""
+        keys = self._table.keys[slots]
+        rows = {name: column[slots] for name, column in self._columns.items()}
+        size, buckets, counts = self.sketches.of(slots)
+        rows |= {"series": (keys & _SERIES).astype(np.int32), "index": keys >> _SERIES_BITS}
+        rows |= {"size": size.astype(np.int32), "buckets": buckets.astype(np.int32), "counts": counts}
+        self._forget(slots)
+        return rows
+
+    def _forget(self, slots: Int64) -> None:
+        self._table.remove(slots)
+        for name, (_, nothing) in COLUMNS.items():
+            self._columns[name][slots] = nothing
+        self._closed += len(slots)
+        if not self.open:
+            self.clear()
+        elif self._closed > max(_LEAST_CLOSED, self.open):
+            self.restore(self.freeze().arrays())
+        else:
+            self._look_for_earliest()
+
+    def _look_for_earliest(self) -> None:
+        index = self.index()[self.is_open()]
+        self.earliest = int(index.min()) if len(index) else np.iinfo(np.int64).max
+
+    def _make_room(self) -> None:
+        room = len(self._columns["count"])
+        if len(self._table) > room:
+            more = partials.empty(max(len(self._table), 2 * room) - room)
+            self._columns = {name: np.concatenate([self._columns[name], more[name]]) for name in COLUMNS}
+
+    def freeze(self) -> Frozen:
+        size = len(self._table)
+        columns = {name: column[:size].copy() for name, column in self._columns.items()}
+        return Frozen(self._table.keys.copy(), columns, self.sketches.freeze())
+
+    def restore(self, arrays: Rows) -> None:
+        """Take what Frozen.arrays gave for what is there."""
+        keys = arrays["windows"]
+        self._table = KeyTable()
+        self._table.restore(keys)
+        self._columns = {
+            name: np.concatenate([arrays[name], nothing[: max(0, 1024 - len(keys))]])
+            for name, nothing in partials.empty(1024).items()
+        }
+        self._closed = 0
+        self.sketches = Sketches()
+        self.sketches.restore(arrays["sketch_entries"], arrays["sketch_counts"])
+        self._look_for_earliest()
+
+
+def _numbers_of(kept: Bool) -> Any:
+    """0, 1, 2 … for those kept, -1 for the others."""
+    return np.where(kept, np.cumsum(kept) - 1, -1)
