@@ -77,10 +77,10 @@ class KeyTable:
         self._removed = self._removed or len(numbers) > 0
 
     def restore(self, keys: Int64) -> None:
-        """Take these keys, in this order, for what is there."""
+        """Take these keys, in this order, for what is there; GONE for a number that was removed."""
         self._keys = Growing(np.int64)
         self._keys.append(keys)
-        self._removed = False
+        self._removed = bool((keys == GONE).any())
         self._lay_out(max(_ROOM, 1 << len(keys).bit_length()))
 
     def _number_new(self, keys: Int64) -> Int32:

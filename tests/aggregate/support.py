@@ -156,3 +156,13 @@ class World:
 
 def fresh() -> State:
     return AggregateStage().create(0)
+
+
+def ended(state: State, offset: int, last_ms: int) -> list[Row]:
+    """Ticks until everything is written."""
+    found: list[Row] = []
+    for step in range(60):
+        found += rows_of(state.apply(tick(offset + step, last_ms + step * 20_000)))
+        if not state.open:
+            return found
+    raise AssertionError("windows stay open")

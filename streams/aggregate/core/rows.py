@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from runtime.columns.arrays import dense
+from runtime.columns.registry import Registry
 from runtime.columns.series import SeriesTable, dictionary
 from runtime.columns.types import Int32, Int64
 from runtime.stage.cursor import Pending
 from schemas.aggregates import DEVICE, SCHEMA
 from streams.aggregate.core import groups
-from streams.aggregate.core.labels import Labels
 from streams.aggregate.core.partials import COLUMNS, Rows
 
 _MOST_ROWS: Final = 100_000
@@ -47,14 +47,14 @@ def bound(pending: Pending, labels: int) -> None:
     pending.most_rows, pending.most_bytes = _MOST_ROWS // (1 + labels), _MOST_BYTES // (1 + labels)
 
 
-def build(rows: Rows, series: SeriesTable, labels: Labels, wanted: Sequence[str]) -> pa.RecordBatch:
+def build(rows: Rows, series: SeriesTable, registry: Registry, wanted: Sequence[str]) -> pa.RecordBatch:
     """The batch (schemas.aggregates.SCHEMA): the rows, then for each wanted label those of its groups."""
     number = rows["series"]
     device, channel, metric = series.device_of(number), series.channel_of(number), series.metric_of(number)
     known, who = dense(device)
     shares = [_Share(DEVICE, rows, who, series.devices.ids(known), np.arange(len(who)))]
     if wanted:
-        shares += _groups(rows, device, groups.kinds(channel, metric, *(rows[n] for n in _OF_WINDOW)), labels, wanted)
+        shares += _groups(rows, device, groups.kinds(channel, metric, *(rows[n] for n in _OF_WINDOW)), registry, wanted)
     like = np.concatenate([share.like for share in shares])
     found = {name: _numbers(name, rows[name][like]) for name in _OF_WINDOW}
     found |= {name: _numbers(name, np.concatenate([share.rows[name] for share in shares])) for name in COLUMNS}
@@ -66,14 +66,16 @@ def build(rows: Rows, series: SeriesTable, labels: Labels, wanted: Sequence[str]
     return pa.RecordBatch.from_arrays([found[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def _groups(rows: Rows, device: Int64, kind: Int64, labels: Labels, wanted: Sequence[str]) -> Iterator[_Share]:
+def _groups(rows: Rows, device: Int64, kind: Int64, registry: Registry, wanted: Sequence[str]) -> Iterator[_Share]:
     for label in wanted:
-        values, words = labels.values(label, device)
+        values = registry.values(label).take(device)
         if values.max(initial=-1) < 0:
             continue
         found, like = groups.fold(rows, values, kind)
         used, who = dense(values[like].astype(np.int64))
-        yield _Share(label, found, who, pa.array([words[place] for place in used.tolist()], pa.string()), like)
+        yield _Share(
+            label, found, who, pa.array([registry.word(label, code) for code in used.tolist()], pa.string()), like
+        )
 
 
 def _names(shares: Sequence[_Share]) -> dict[str, Any]:

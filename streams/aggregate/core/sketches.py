@@ -5,8 +5,7 @@ what it adds to, both are sorted and counted, so that a reading is sorted a boun
 that were closed stay until then: nobody asks for them again.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,24 +13,12 @@ from runtime.columns.types import Bool, Float64, Int64
 from schemas import sketch
 
 _BUCKET_BITS: Final = 18
+_BUCKET: Final = (1 << _BUCKET_BITS) - 1
 _ZERO: Final = 1 << (_BUCKET_BITS - 1)
 """Where bucket 0 lies, so that the entries of a slot are ordered as its buckets."""
 _LEAST_LOG: Final = 1 << 16
 """Entries that are not worth sorting."""
 _NOTHING: Final = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """`entries` (ascending) occurred `counts` times; those of `log` once more each. No array is ever written to."""
-
-    entries: Int64
-    counts: Int64
-    log: list[Int64]
-
-    def all(self) -> tuple[Int64, Int64]:
-        """(entries, counts) of everything."""
-        return merged(self.entries, self.counts, *(counted(np.concatenate(self.log)) if self.log else _NOTHING))
 
 
 class Sketches:
@@ -58,9 +45,16 @@ class Sketches:
     def tidy(self, is_open: Bool) -> None:
         """Sort the log in when it pays. `is_open`: bool[slots]; entries of the others are dropped."""
         if self._logged > max(_LEAST_LOG, len(self._entries)):
-            entries, counts = self.freeze().all()
-            kept = is_open.take(entries >> _BUCKET_BITS)
-            self.restore(entries[kept], counts[kept])
+            self.renumber(np.where(is_open, np.arange(len(is_open)), -1))
+
+    def renumber(self, new: Int64) -> None:
+        """Entries of slot s become those of new[s], or go where that is negative; the order of slots must stay."""
+        entries, counts = merged(self._entries, self._counts, *counted(self._whole_log()))
+        slots = new.take(entries >> _BUCKET_BITS)
+        kept = slots >= 0
+        self._entries = ((slots << _BUCKET_BITS) | (entries & _BUCKET))[kept]
+        self._counts = counts[kept]
+        self._log, self._logged = [], 0
 
     def of(self, slots: Int64) -> tuple[Int64, Int64, Int64]:
         """(int64[slots] number of buckets of each, the buckets of slot after slot, their counts). `slots` ascend."""
@@ -70,22 +64,28 @@ class Sketches:
         entries, counts = merged(self._entries[where], self._counts[where], *self._logged_of(slots))
         return *split(entries, slots), counts
 
-    def freeze(self) -> Frozen:
-        """What there is, without a copy."""
-        return Frozen(self._entries, self._counts, list(self._log))
+    def freeze(self) -> dict[str, Any]:
+        """As it is, without a copy."""
+        return {"sketch_entries": self._entries, "sketch_counts": self._counts, "sketch_log": self._whole_log()}
 
-    def restore(self, entries: Int64, counts: Int64) -> None:
-        """Take these, as Frozen.all gave them, for what is there."""
-        self._entries, self._counts, self._log, self._logged = entries, counts, [], 0
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Take what `freeze` gave for what is there."""
+        self._entries, self._counts, log = (arrays[f"sketch_{name}"] for name in ("entries", "counts", "log"))
+        self._log, self._logged = [log], len(log)
+
+    def _whole_log(self) -> Int64:
+        if len(self._log) != 1:
+            self._log = [np.concatenate(self._log) if self._log else _NOTHING[0]]
+        return self._log[0]
 
     def _logged_of(self, slots: Int64) -> tuple[Int64, Int64]:
         if not self._logged or not len(slots):
             return _NOTHING
-        self._log = [np.concatenate(self._log)]
-        slot = self._log[0] >> _BUCKET_BITS
+        log = self._whole_log()
+        slot = log >> _BUCKET_BITS
         asked = np.zeros(int(max(slots[-1], slot.max())) + 1, bool)
         asked[slots] = True
-        return counted(self._log[0][asked.take(slot)])
+        return counted(log[asked.take(slot)])
 
 
 def entries_of(slots: Int64, buckets: Int64) -> Int64:
@@ -96,14 +96,7 @@ def entries_of(slots: Int64, buckets: Int64) -> Int64:
 def split(entries: Int64, slots: Int64) -> tuple[Int64, Int64]:
     """(number of entries of each slot, the buckets of all entries). Entries and slots ascend; slots have them all."""
     begins, ends = _edges(entries, slots)
-    return ends - begins, (entries & ((1 << _BUCKET_BITS) - 1)) - _ZERO
-
-
-def renumbered(new: Int64, entries: Int64, counts: Int64) -> tuple[Int64, Int64]:
-    """Entries of slot s as those of new[s], without those where that is negative. The order of slots must stay."""
-    slots = new.take(entries >> _BUCKET_BITS)
-    kept = slots >= 0
-    return ((slots << _BUCKET_BITS) | (entries & ((1 << _BUCKET_BITS) - 1)))[kept], counts[kept]
+    return ends - begins, (entries & _BUCKET) - _ZERO
 
 
 def counted(entries: Int64) -> tuple[Int64, Int64]:

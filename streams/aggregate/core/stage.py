@@ -1,10 +1,8 @@
 """The stage that the frame runs: telemetry.readings in, telemetry.aggregates out."""
 
-from typing import Any
-
-from runtime.columns.pack import pack, unpack
+from runtime.stage.contract import Frozen
 from schemas.topics import AGGREGATES, READINGS
-from streams.aggregate.core.state import Frozen, State
+from streams.aggregate.core.state import State
 
 
 class AggregateStage:
@@ -12,15 +10,12 @@ class AggregateStage:
 
     name = "aggregate"
     logic_version = 1
+    reads: tuple[int, ...] = ()
     source = READINGS
     outputs = (AGGREGATES,)
 
     def create(self, partition: int) -> State:
         return State()
 
-    def encode(self, frozen: Any) -> bytes:
-        assert isinstance(frozen, Frozen)
-        return pack(frozen.meta, frozen.arrays | frozen.windows.arrays())
-
-    def restore(self, partition: int, blob: bytes) -> State:
-        return State.restored(*unpack(blob))
+    def restore(self, partition: int, stored: Frozen, version: int) -> State:
+        return State.restored(stored)

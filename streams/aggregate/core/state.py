@@ -1,6 +1,5 @@
 """All that aggregate knows of one partition, and what follows from each record."""
 
-import logging
 from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,24 +8,20 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.columns.arrays import positions
+from runtime.columns.registry import Registry
 from runtime.columns.series import SeriesTable
 from runtime.columns.types import Bool, Int32, Int64
-from runtime.stage.contract import Output, Record
+from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import aggregates, ipc, readings
-from schemas.control import Device, device_of, settings_key
-from schemas.errors import ContractError
+from schemas.control import settings_key
 from schemas.headers import DerivedHeaders, number
-from schemas.topics import AGGREGATES, is_device_id
+from schemas.topics import AGGREGATES
 from schemas.vocabulary import Kind, Part
 from streams.aggregate.core import rows
-from streams.aggregate.core.labels import Labels
 from streams.aggregate.core.readings import Readings, select
-from streams.aggregate.core.windows import Frozen as FrozenWindows
 from streams.aggregate.core.windows import Windows
 from streams.aggregate.windowing import Windowing, decode
-
-log = logging.getLogger(__name__)
 
 MOST_OPEN: Final = 1 << 21
 """Open windows of a partition above which the oldest are written early."""
@@ -35,15 +30,6 @@ NOT_A_NUMBER: Final = "not_a_number"
 _SCHEMA: Final = f"{aggregates.NAME}/{aggregates.VERSION}"
 _COUNTED: Final = ("readings", "folded", "texts", "refused")
 """Of everything since the record before; see schemas.aggregates."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A copy of a state: what JSON can say of it, arrays, and the windows."""
-
-    meta: dict[str, Any]
-    arrays: dict[str, Any]
-    windows: FrozenWindows
 
 
 @dataclass(slots=True)
@@ -62,8 +48,7 @@ class State:
     """One partition. `time_ms` is stream time, `open` the readings that were folded and not written yet, `late_since`
     the stream time at which the first window that is late was made, None when there is none."""
 
-    def __init__(self, most_open: int = MOST_OPEN) -> None:
-        self.most_open = most_open
+    def __init__(self) -> None:
         self.seen = Seen()
         self.time_ms = 0
         self.open = 0
@@ -71,7 +56,7 @@ class State:
         self.tally: Tally[str] = Tally()
         self.settings = InBand(settings_key("aggregate"), decode, Windowing())
         self.series = SeriesTable()
-        self.labels = Labels(self.series.devices)
+        self.registry = Registry(self.series.devices)
         self.windows = Windows()
         self.pending = rows.waiting()
         self._settle(self.settings.value)
@@ -112,8 +97,8 @@ class State:
         self._note_late(window)
         self.windows.fold(series, window, found.times, found.values, self.settings.value.sketch)
         self.open += len(series)
-        if self.windows.open > self.most_open:
-            self._close_oldest(self.windows.open - self.most_open * 3 // 4)
+        if self.windows.open > MOST_OPEN:
+            self._close_oldest(self.windows.open - MOST_OPEN * 3 // 4)
 
     def _note_late(self, window: Int64) -> None:
         if self._end(int(window.min())) <= self.time_ms:
@@ -142,16 +127,7 @@ class State:
         if self.settings.take(record):
             self._settle(self.settings.value, before)
             return
-        key = key_of(record)
-        device = device_of(key)
-        if device is None or not is_device_id(device):
-            return
-        try:
-            found = Device.decode(key, record.value) if record.value else None
-        except ContractError as error:
-            log.error("a registry record was refused: %s", error)
-        else:
-            self.labels.put(device, version_of(record), found)
+        self.registry.take(key_of(record), version_of(record), record.value)
 
     def _settle(self, settings: Windowing, before: Windowing | None = None) -> None:
         """Go by these settings from now on. What other settings have begun is written first."""
@@ -196,7 +172,7 @@ class State:
         found = self.pending.take()
         size, value, emitted = len(found["series"]), b"", int(found["count"].sum())
         if size:
-            batch = rows.build(found, self.series, self.labels, self.settings.value.groups)
+            batch = rows.build(found, self.series, self.registry, self.settings.value.groups)
             size, value = len(batch), ipc.encode(batch)
             self.seen.written = Tally(dict(enumerate(np.bincount(batch.column("part").to_numpy()).tolist())))
         self.open -= emitted
@@ -214,24 +190,25 @@ class State:
             "tally": {name: self.tally[name] for name in _COUNTED},
             "settings": self.settings.stored(),
         }
-        waiting = {f"pending_{name}": array for name, array in self.pending.arrays().items()}
-        return Frozen(meta, self.series.freeze() | self.labels.freeze() | waiting, self.windows.freeze())
+        pending = self.pending.arrays()
+        waiting = {f"pending_{name}": pending[name] for name in self.pending.columns}
+        return Frozen(meta, self.series.freeze() | self.registry.freeze() | self.windows.freeze() | waiting)
 
     @classmethod
-    def restored(cls, meta: dict[str, Any], arrays: dict[str, Any]) -> "State":
-        state = cls()
+    def restored(cls, stored: Frozen) -> "State":
+        state, meta, arrays = cls(), stored.meta, dict(stored.arrays)
         state.time_ms, state.open, state.late_since = meta["time_ms"], meta["open"], meta["late_since"]
         state.tally.update(meta["tally"])
         state.settings.restore(**meta["settings"])
         state._settle(state.settings.value)
         state.series.restore(arrays)
-        state.labels.restore(arrays)
+        state.registry.restore(arrays)
         state.windows.restore(arrays)
         state.pending.restore({name: arrays[f"pending_{name}"] for name in state.pending.columns})
         return state
 
     def sizes(self) -> dict[str, int]:
-        parts = (self.series, self.labels, self.windows, self.pending)
+        parts = (self.series, self.registry, self.windows, self.pending)
         return {
             "series": self.series.size,
             "devices": self.series.devices.size,

@@ -4,44 +4,28 @@ Slots are numbered in order of creation. A closed slot is forgotten and its numb
 closed that the table is made anew.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from runtime.columns.keys import GONE, KeyTable
 from runtime.columns.types import Bool, Float64, Int32, Int64
-from streams.aggregate.core import partials, sketches
+from streams.aggregate.core import partials
 from streams.aggregate.core.partials import COLUMNS, Rows
 from streams.aggregate.core.sketches import Sketches
 
 _SERIES_BITS: Final = 20
 _SERIES: Final = (1 << _SERIES_BITS) - 1
+_LEAST_ROOM: Final = 1 << 10
 _LEAST_CLOSED: Final = 1 << 12
 """Closed slots that are not worth a new table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """A copy of the windows; `arrays` makes of it what is stored, which may happen in a thread."""
-
-    keys: Int64
-    columns: Rows
-    sketches: sketches.Frozen
-
-    def arrays(self) -> Rows:
-        """Open windows in order of creation, and their sketches; no trace of those that were closed."""
-        is_open = self.keys != GONE
-        entries, counts = sketches.renumbered(_numbers_of(is_open), *self.sketches.all())
-        columns = {name: column[is_open] for name, column in self.columns.items()}
-        return columns | {"windows": self.keys[is_open], "sketch_entries": entries, "sketch_counts": counts}
 
 
 class Windows:
     """`open`: how many there are; `earliest`: no open window has a lower index."""
 
     def __init__(self) -> None:
-        self._columns = partials.empty(1024)
+        self._columns = partials.empty(_LEAST_ROOM)
         self.clear()
 
     def clear(self) -> None:
@@ -99,9 +83,21 @@ class Windows:
         if not self.open:
             self.clear()
         elif self._closed > max(_LEAST_CLOSED, self.open):
-            self.restore(self.freeze().arrays())
-        else:
-            self._look_for_earliest()
+            self._make_anew()
+        self._look_for_earliest()
+
+    def _make_anew(self) -> None:
+        """Without the closed slots."""
+        is_open = self.is_open()
+        self.sketches.renumber(np.where(is_open, np.cumsum(is_open) - 1, -1))
+        self._take(self._table.keys[is_open], {name: self._columns[name][: len(is_open)][is_open] for name in COLUMNS})
+
+    def _take(self, keys: Int64, columns: Rows) -> None:
+        self._table = KeyTable()
+        self._table.restore(keys)
+        self._closed = int((keys == GONE).sum())
+        nothing = partials.empty(max(0, _LEAST_ROOM - len(keys)))
+        self._columns = {name: np.concatenate([columns[name], nothing[name]]) for name in COLUMNS}
 
     def _look_for_earliest(self) -> None:
         index = self.index()[self.is_open()]
@@ -113,26 +109,15 @@ class Windows:
             more = partials.empty(max(len(self._table), 2 * room) - room)
             self._columns = {name: np.concatenate([self._columns[name], more[name]]) for name in COLUMNS}
 
-    def freeze(self) -> Frozen:
+    def freeze(self) -> dict[str, Any]:
+        """As it is, without a copy."""
         size = len(self._table)
-        columns = {name: column[:size].copy() for name, column in self._columns.items()}
-        return Frozen(self._table.keys.copy(), columns, self.sketches.freeze())
+        columns = {f"window_{name}": column[:size] for name, column in self._columns.items()}
+        return columns | {"windows": self._table.keys} | self.sketches.freeze()
 
-    def restore(self, arrays: Rows) -> None:
-        """Take what Frozen.arrays gave for what is there."""
-        keys = arrays["windows"]
-        self._table = KeyTable()
-        self._table.restore(keys)
-        self._columns = {
-            name: np.concatenate([arrays[name], nothing[: max(0, 1024 - len(keys))]])
-            for name, nothing in partials.empty(1024).items()
-        }
-        self._closed = 0
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Take what `freeze` gave for what is there."""
+        self._take(arrays["windows"], {name: arrays[f"window_{name}"] for name in COLUMNS})
         self.sketches = Sketches()
-        self.sketches.restore(arrays["sketch_entries"], arrays["sketch_counts"])
+        self.sketches.restore(arrays)
         self._look_for_earliest()
-
-
-def _numbers_of(kept: Bool) -> Any:
-    """0, 1, 2 … for those kept, -1 for the others."""
-    return np.where(kept, np.cumsum(kept) - 1, -1)
