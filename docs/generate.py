@@ -16,6 +16,7 @@ SETTINGS = {
     "bridge-http": ("bridge.http.settings", "HttpSettings"),
     "relay": ("bridge.relay.settings", "RelaySettings"),
     "access": ("streams.access.settings", "Settings"),
+    "aggregate": ("streams.aggregate.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
     "watch": ("monitoring.watch.settings", "WatchSettings"),
 }
@@ -25,6 +26,7 @@ METRICS = (
     "bridge.http.metrics",
     "bridge.relay.metrics",
     "streams.access.metrics",
+    "streams.aggregate.metrics",
     "runtime.stage.metrics",
     "sinks.metrics",
     "monitoring.watch.metrics",

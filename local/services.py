@@ -30,6 +30,7 @@ SERVICES: Final = (
     Row("relay", "bridge.relay", ("init",)),
     Row("bridge", "bridge.mqtt", ("init", "mosquitto"), _MQTT),
     Row("access", "streams.access", ("init",)),
+    Row("aggregate", "streams.aggregate", ("init",)),
     Row("sink", "sinks", ("init",), _CLICKHOUSE),
     Row("bridge-http", "bridge.http", ("init",), ("LISTEN",)),
     Row(

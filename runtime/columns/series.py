@@ -148,7 +148,7 @@ class SeriesTable:
         if min(place) < 0:
             return NONE
         key = place[0] << 2 * _WORD_BITS | place[1] << _WORD_BITS | place[2]
-        return int(self._probe(np.array([key], np.int64))[0])
+        return int(self._table.find(np.array([key], np.int64))[0])
 
     def name(self, number: int) -> tuple[str, str, str]:
         """(device, channel, metric) of a series."""

@@ -1,0 +1,51 @@
+"""Builds the stage: the core, with its metrics, warm."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from runtime.stage.contract import Frozen, Output, Record
+from streams.aggregate import metrics
+from streams.aggregate.core.stage import AggregateStage
+from streams.aggregate.core.state import State
+from streams.aggregate.core.warm import warm
+from streams.aggregate.settings import Settings
+
+
+class Metered:
+    """A state whose records are counted. The clock is read for metrics only, never by the core."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def apply(self, record: Record) -> Sequence[Output]:
+        found = self.state.apply(record)
+        metrics.observe(record.kind, self.state.seen, self.state.time_ms, time.time())
+        return found
+
+    def freeze(self) -> Frozen:
+        return self.state.freeze()
+
+    def sizes(self) -> Mapping[str, int]:
+        return self.state.sizes()
+
+
+class Stage:
+    """The aggregate stage as the frame runs it."""
+
+    name, logic_version = AggregateStage.name, AggregateStage.logic_version
+    reads, source, outputs = AggregateStage.reads, AggregateStage.source, AggregateStage.outputs
+
+    def __init__(self) -> None:
+        self.core = AggregateStage()
+
+    def create(self, partition: int) -> Metered:
+        return Metered(self.core.create(partition))
+
+    def restore(self, partition: int, stored: Frozen, version: int) -> Metered:
+        return Metered(self.core.restore(partition, stored, version))
+
+
+def make_stage(settings: Settings) -> Stage:
+    """Called once, before the worker joins its group: what is slow the first time happens here."""
+    warm()
+    return Stage()
