@@ -23,7 +23,10 @@ def columns(rows: list[tuple[int, int, float]]) -> tuple[Any, Any, Any]:
 
 
 def stream(seed: int, length: int) -> list[tuple[int, int, float]]:
-    """Readings of a few busy and many quiet series, with jumps, late and equal times, and values of no use."""
+    """Readings of a few busy and many quiet series, with jumps, late and equal times, and values of no use.
+
+    The busy ones begin as a counter that is reset, as one that turns out to be none, and as a value.
+    """
     r = np.random.default_rng(seed)
     busy = r.integers(0, 3, length)
     series = np.where(r.random(length) < 0.5, busy, r.integers(0, SERIES, length))
@@ -31,7 +34,10 @@ def stream(seed: int, length: int) -> list[tuple[int, int, float]]:
     value[r.random(length) < 0.01] = 1e300
     value[r.random(length) < 0.01] = np.nan
     value[r.random(length) < 0.02] *= 50
-    time_ms = np.arange(length) * 60_000 + r.integers(-3_600_000, 3_600_000, length)
+    order = np.arange(length)
+    value[series == 0] = (order * 0.1 % 150)[series == 0]
+    value[(series == 1) & (order < 800)] = order[(series == 1) & (order < 800)]
+    time_ms = order * 60_000 + np.where((series > 1) & (r.random(length) < 0.3), r.integers(-(10**6), 10**6, length), 0)
     return list(zip(series.tolist(), time_ms.tolist(), value.tolist(), strict=True))
 
 
@@ -107,6 +113,53 @@ def test_a_higher_threshold_scores_less_and_alerts_less() -> None:
     spike = columns([(0, 300_000_000, 90.0)])
     assert not often.step(*rows, np.full(1000, 1000.0)).alert.any()
     assert once.step(*spike).score[0] > often.step(*spike, np.full(1, 1000.0)).score[0] > 0
+
+
+def meter(n: int, missing: int = 0) -> list[tuple[int, int, float]]:
+    """An energy meter, read every five minutes but for `missing` readings at the end: it rises by 0.9 to 1.1 a step."""
+    rises = np.random.default_rng(8).uniform(0.9, 1.1, n).cumsum()
+    return [(0, i * 300_000, 80_000 + float(rises[i])) for i in range(n) if not n - missing - 1 <= i < n - 1]
+
+
+@pytest.mark.parametrize("missing", [0, 1, 50])
+def test_a_counter_is_judged_by_how_much_it_rises_in_its_time(missing: int) -> None:
+    rows = meter(2000, missing)
+    found = Residual(1).step(*columns(rows))
+    assert found.alert[300:].sum() <= 3
+    steps, before, last = missing + 1, rows[-2][2], rows[-1][2]
+    assert before + 0.8 * steps < found.low[-1] < last < found.high[-1] < before + 1.2 * steps
+
+
+def test_a_counter_that_rises_too_fast_or_is_reset_is_strange() -> None:
+    rows = meter(2000)
+    _, time_ms, last = rows[-1]
+    for value in (last + 3.0, last - 0.5, 0.0):
+        found = Residual(1).step(*columns([*rows, (0, time_ms + 300_000, value)]))
+        assert found.score[-1] > 0.6
+        assert last + 0.8 < found.low[-1] < found.high[-1] < last + 1.2
+
+
+def test_a_series_that_only_began_like_a_counter_is_judged_by_its_values_again() -> None:
+    r = np.random.default_rng(9)
+    values = [*np.arange(250.0), *r.normal(250, 1, 2000), 400.0]
+    found = Residual(1).step(*columns([(0, i * 300_000, float(value)) for i, value in enumerate(values)]))
+    assert found.score[-1] > 0.6 and 240 < found.low[-1] < found.high[-1] < 260
+
+
+def test_nearly_all_readings_lie_in_the_expected_range() -> None:
+    r = np.random.default_rng(10)
+    values = 20 + 4 * np.sin(np.arange(6000) * 2 * np.pi / 288) + r.normal(0, 0.5, 6000)
+    found = Residual(1).step(*columns([(0, i * 300_000, float(value)) for i, value in enumerate(values)]))
+    inside = (values >= found.low) & (values <= found.high)
+    assert 0.97 < inside[1000:].mean() < 0.999
+    assert np.median((found.high - found.low)[1000:]) < 6
+
+
+def test_a_value_that_never_changed_and_then_does_is_strange() -> None:
+    for constant in (0.0, 5.0, 1013.25, 1e9, 1e-9):
+        rows = [(0, i * 60_000, constant) for i in range(1000)]
+        found = Residual(1).step(*columns([*rows, (0, 60_000_000, constant * 1.01 + 0.01)]))
+        assert not found.alert[:-1].any() and found.alert[-1]
 
 
 def test_growing_keeps_what_was_learnt() -> None:

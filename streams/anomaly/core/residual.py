@@ -24,6 +24,7 @@ from streams.anomaly.core.residual_kernel import (
     SIGNALS,
     WARM_UP,
     Reading,
+    anew,
     step,
 )
 
@@ -128,28 +129,44 @@ class Residual:
         )
         state = self.state.take(given.series, axis=0).T.copy()
         of_signals = state[_PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS), -1)
-        of_series, of_signals, self.mean[at], self.spread[at], told = step(
+        of_series, of_signals, self.mean[at], self.spread[at], told, turned = step(
             ARRAYS, state[:_PER_SERIES], of_signals, reading
         )
         self.seen[at] = np.minimum(seen + 1.0, _OFTEN)
         self.state[given.series] = np.concatenate([of_series, *of_signals]).T
+        for number in given.series[turned].tolist():
+            self._anew(number)
         found.put(given.rows, told)
 
     def _one_by_one(self, given: "_Columns", found: Found) -> None:
         """Rows of one series."""
         number = int(given.series[0])
         mean, spread, seen = self.mean[number], self.spread[number], self.seen[number]
-        of_series: Any = self.state[number, :_PER_SERIES].tolist()
-        of_signals: Any = self.state[number, _PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS)).T.tolist()
+        of_series, of_signals = self._plain(number)
         told = []
         for hour, time_ms, value, threshold in given.tuples():
             count = int(seen[hour])
             reading = Reading(time_ms, value, threshold, float(mean[hour]), float(spread[hour]), float(count))
-            of_series, of_signals, mean[hour], spread[hour], one = step(FLOATS, of_series, of_signals, reading)
+            of_series, of_signals, mean[hour], spread[hour], one, turned = step(FLOATS, of_series, of_signals, reading)
             seen[hour] = min(count + 1, _OFTEN)
             told.append(one)
+            if turned:
+                self.state[number, :_PER_SERIES] = of_series
+                of_series, of_signals = self._anew(number)
         self.state[number] = np.concatenate([of_series, np.array(of_signals).T.reshape(-1)])
         found.put(given.rows, zip(*told, strict=True))
+
+    def _plain(self, number: int) -> tuple[Any, Any]:
+        """(OF_SERIES, OF_SIGNAL of each signal) of a series as lists of floats."""
+        of_signals = self.state[number, _PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS))
+        return self.state[number, :_PER_SERIES].tolist(), of_signals.T.tolist()
+
+    def _anew(self, number: int) -> tuple[Any, Any]:
+        """Forget what was learnt of a series that is judged in another way from now on."""
+        state = self.state[number]
+        state[:] = *anew(state[:_PER_SERIES].tolist()), *FRESH[_PER_SERIES:]
+        self.seen[number] = 0
+        return self._plain(number)
 
 
 class _Columns:

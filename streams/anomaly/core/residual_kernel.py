@@ -34,13 +34,16 @@ _HOUR_READINGS: Final = 14.0
 _HOUR_MEMORY_S: Final = 36_000.0
 """The mean of an hour of the day reaches back so many readings, and at least ten days' hours."""
 _SMOOTH_SHIFT: Final = 0.1
-_SMOOTH_LEVEL: Final = 0.02
+_SMOOTH_LEVEL: Final = 0.03
 _SMOOTH_VARIABILITY: Final = 0.15
 """Weights of the newest reading in the smoothed signals."""
 _HOUR_SHARE: Final = 0.7
 """How much the spread of the hour weighs against that of the whole day when a residual is scaled."""
 _LEAST_SCALE: Final = 1e-6
 _FEW_SEEN: Final = 3.0
+_FALLS: Final = 2.5
+"""A counter may be reset so often within a memory."""
+_NEVER: Final = -1e18
 _GAP_S: Final = 3_600.0
 _INTERVALS: Final = 100.0
 """The interval is a mean of about so many."""
@@ -53,7 +56,7 @@ _EDGE_LEAST: Final = 0.3
 _EXCESS_START: Final = 1.0
 _EXCESS_LEAST: Final = 0.1
 _EXCESS_PACE: Final = 0.003
-_EXCESS_PRIOR: Final = 8.0
+_EXCESS_PRIOR: Final = 30.0
 """The mean excess over the edge begins as if so many had been seen."""
 _SETTLED: Final = 20.0
 _CLIP: Final = 5.0
@@ -64,7 +67,10 @@ _NOTHING: Final = 1e-200
 _ROUNDING: Final = 1e-9
 _DECADE: Final = 1.0 / math.log(10.0)
 
-OF_SERIES: Final = ("readings", "time_ms", "interval_s", "pause", "habit", "spread", "shift", "level", "variability")
+OF_SERIES: Final = (
+    *("readings", "time_ms", "interval_s", "last", "rises", "falls", "counter"),
+    *("pause", "habit", "spread", "shift", "level", "variability"),
+)
 OF_SIGNAL: Final = ("mean", "variance", "edge", "excess", "exceeded")
 COLUMNS: Final = OF_SERIES + tuple(f"{signal}_{what}" for what in OF_SIGNAL for signal in SIGNALS)
 """What is kept of a series beside its hours: one float64 each."""
@@ -92,21 +98,27 @@ class Reading(NamedTuple):
     seen: Any
 
 
-def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[Any, Any, Any, Any, Any]:
-    """(OF_SERIES after, OF_SIGNAL after, mean of the hour after, spread of the hour after, what is told).
+def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """(OF_SERIES after, OF_SIGNAL after, mean of the hour after, spread of the hour after, what is told, turned).
 
-    Told are score, alert, low, high, signal. `low` and `high` are NaN and the score is 0 during the warm-up.
+    Told are score, alert, low, high, signal. `low` and `high` are NaN and the score is 0 during the warm-up. Where
+    `turned` is set, the series is judged in another way from now on, and must learn anew (`anew`).
     """
     where = ops.where
-    n, before_ms, interval_s, pause, habit, spread, shift, level, variability = of_series
+    n, before_ms, interval_s, last, rises, falls, counter, pause, habit, spread, shift, level, variability = of_series
     time_ms, x, threshold, hour_mean, hour_spread, seen = reading
-    level = where(n == 0.0, x, level)
-    interval_s = _interval(where, n, interval_s, (time_ms - before_ms) / 1000.0)
+    gap_s = (time_ms - before_ms) / 1000.0
+    interval_s = _interval(where, n, interval_s, gap_s)
     forget = _least(where, interval_s, _MEMORY_S, 1.0 / _MEMORY_READINGS)
     rate = _rate(where, n, forget)
+    steps, rises, falls, turned = _counted(where, n, gap_s, interval_s, x - last, rises, falls, counter, forget)
+    counts = counter == 1.0
+    origin, unit = where(counts, last, 0.0), where(counts, steps, 1.0)
+    y = where(counts & (gap_s == 0.0), level, (x - origin) / unit)
+    level = where(n == 0.0, y, level)
 
     usual = where(seen == 0.0, level, hour_mean)
-    residual = x - usual
+    residual = y - usual
     size = abs(residual)
     hour_rate = _rate(where, seen, _least(where, interval_s, _HOUR_MEMORY_S, 1.0 / _HOUR_READINGS))
     spread = spread + (size - spread) * rate
@@ -117,7 +129,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     scaled = residual * scale
 
     shift = shift + (scaled - shift) * _SMOOTH_SHIFT
-    level = level + (x - level) * _SMOOTH_LEVEL
+    level = level + (y - level) * _SMOOTH_LEVEL
     variability = variability + (abs(scaled) - variability) * _SMOOTH_VARIABILITY
     signals = scaled, shift, level, variability
     least_sd = _ROUNDING * (abs(x) + abs(level))
@@ -130,10 +142,36 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     score = where(free, score, ALERT * score)
     pause = where(alert, _PAUSE, where(free, 0.0, pause - 1.0))
     habit = habit * (1.0 - forget * _HABIT_WEARS) + where(alert, 1.0, 0.0)
-    low, high = where(warm, usual + below / scale, math.nan), where(warm, usual + above / scale, math.nan)
-    after = n + 1.0, time_ms, interval_s, pause, habit, spread, *signals[1:]
+    from_, to = origin + (usual + below / scale) * unit, origin + (usual + above / scale) * unit
+    low, high = where(warm, where(unit > 0.0, from_, to), math.nan), where(warm, where(unit > 0.0, to, from_), math.nan)
+    after = n + 1.0, time_ms, interval_s, x, rises, falls, counter, pause, habit, spread, *signals[1:]
     told = score, alert, low, high, signal
-    return after, of_signals, usual + residual * hour_rate, hour_spread + (size - hour_spread) * hour_rate, told
+    return after, of_signals, usual + residual * hour_rate, hour_spread + (size - hour_spread) * hour_rate, told, turned
+
+
+def anew(of_series: Any) -> list[float]:
+    """OF_SERIES of one series that turned from value to counter, or back for good."""
+    _, time_ms, interval_s, last, _, _, counter, *_ = of_series
+    rises = _NEVER if counter == 1.0 else 0.0
+    return [0.0, time_ms, interval_s, last, rises, 0.0, 1.0 - counter, *FRESH[7 : len(OF_SERIES)]]
+
+
+def _counted(
+    where: Any, n: Any, gap_s: Any, interval_s: Any, change: Any, rises: Any, falls: Any, counter: Any, forget: Any
+) -> tuple[Any, Any, Any, Any]:
+    """(steps of time since the last reading, rises, falls, whether it turns out to be a counter, or none after all).
+
+    A series that only rises during its warm-up is a counter, such as an energy meter: judged is by how much it rises a
+    step. A late reading is so many steps back. What falls more than once in a while is none.
+    """
+    moved, timed = gap_s != 0.0, interval_s > 0.0
+    steps = where(moved & timed, gap_s / where(timed, interval_s, 1.0), 1.0)
+    later, way = moved & (n > 0.0), change * steps
+    rises = rises + where(later & (way > 0.0), 1.0, 0.0)
+    falls = falls * (1.0 - forget) + where(later & (way < 0.0), 1.0, 0.0)
+    counts = counter == 1.0
+    found = (n == WARM_UP) & (falls == 0.0) & (rises >= 0.5 * WARM_UP)
+    return steps, rises, falls, where(counts, falls > _FALLS, found)
 
 
 def _rate(where: Any, count: Any, least: Any) -> Any:
