@@ -17,6 +17,7 @@ SETTINGS = {
     "relay": ("bridge.relay.settings", "RelaySettings"),
     "access": ("streams.access.settings", "Settings"),
     "aggregate": ("streams.aggregate.settings", "Settings"),
+    "anomaly": ("streams.anomaly.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
     "watch": ("monitoring.watch.settings", "WatchSettings"),
 }
@@ -27,6 +28,7 @@ METRICS = (
     "bridge.relay.metrics",
     "streams.access.metrics",
     "streams.aggregate.metrics",
+    "streams.anomaly.metrics",
     "runtime.stage.metrics",
     "sinks.metrics",
     "monitoring.watch.metrics",

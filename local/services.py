@@ -31,6 +31,7 @@ SERVICES: Final = (
     Row("bridge", "bridge.mqtt", ("init", "mosquitto"), _MQTT),
     Row("access", "streams.access", ("init",)),
     Row("aggregate", "streams.aggregate", ("init",)),
+    Row("anomaly", "streams.anomaly", ("init",)),
     Row("sink", "sinks", ("init",), _CLICKHOUSE),
     Row("bridge-http", "bridge.http", ("init",), ("LISTEN",)),
     Row(

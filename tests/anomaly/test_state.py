@@ -9,23 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.columns.pack import pack, unpack
-from runtime.stage.contract import Frozen, Record
+from runtime.stage.contract import Record
 from schemas.topics import ANOMALIES, INCIDENTS
 from schemas.vocabulary import Kind
 from streams.anomaly.core.stage import AnomalyStage
-from streams.anomaly.core.state import State
 from tests.anomaly.support import rows_of, same
 from tests.anomaly.worlds import World
-
-
-def stored(state: State) -> bytes:
-    frozen = state.freeze()
-    return pack(frozen.meta, dict(frozen.arrays))
-
-
-def again(state: State) -> State:
-    return AnomalyStage().restore(0, Frozen(*unpack(stored(state))), 1)
+from tests.support.states import restored, stored
 
 
 @settings(max_examples=12)
@@ -38,7 +28,7 @@ def test_restored_after_each_record_it_tells_the_same_bytes(seed: int) -> None:
         assert same(told, other.apply(record)), record
         _as_promised(record, told)
         world.told += rows_of(told, INCIDENTS)
-        other = again(other)
+        other = restored(stage, stored(other))
         assert stored(one) == stored(other)
 
 

@@ -1,0 +1,164 @@
+"""The running service against a real Kafka: readings in, anomalies and incidents out, through kill -9, by marks and
+settings in band; and how long it takes."""
+
+import random
+import signal
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from schemas import incidents
+from schemas.control import Mark
+from schemas.headers import table
+from schemas.topics import ANOMALIES, INCIDENTS, READINGS
+from streams.anomaly.core.stage import AnomalyStage
+from tests.anomaly.support import NOW_MS, data, marked, settings, tick
+from tests.anomaly.worlds import World
+from tests.servers import KafkaServer
+from tests.support.service import StageService, as_record, until, without_provenance
+
+PARTITIONS = 2
+LIMITS = """\
+rules:
+- detectors: [limits: {high: 80, high_clear: 75, severity: critical}]
+incidents: {quiet: 10s, cool_down: 10s}
+"""
+
+
+@pytest.fixture
+def service(kafka_fresh: Callable[[], KafkaServer], tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageService]:
+    found = StageService(kafka_fresh(), tmp_path_factory.mktemp("anomaly"), "anomaly", READINGS, PARTITIONS)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: StageService) -> None:
+    worlds = [World(seed) for seed in range(PARTITIONS)]
+
+    def send(count: int) -> None:
+        for partition, world in enumerate(worlds):
+            for record in world.records(count):
+                service.send(partition, record)
+        service.flush()
+
+    send(150)
+    service.start()
+    until(lambda: service.metric("millrace_anomaly_readings_total") > 0, 30, "work before the kill")
+    service.end(signal.SIGKILL)
+    send(150)
+    service.start()
+    send(150)
+    until(lambda: service.metric("millrace_anomaly_readings_total") > 0, 30, "work after the kill")
+    service.end(signal.SIGKILL)
+    service.start()
+    for partition, world in enumerate(worlds):  # a last tick is answered when all is
+        service.send(partition, tick(world.offset, world.now_ms + 1000))
+        world.offset += 1
+    service.flush()
+    until(lambda: all(_answered(service, p) == worlds[p].offset - 1 for p in range(PARTITIONS)), 60, "all answers")
+    assert service.end(signal.SIGTERM) == 0, service.log.read_text()
+    for partition in range(PARTITIONS):
+        _is_what_the_core_tells(service, partition)
+
+
+def _answered(service: StageService, partition: int) -> int:
+    told = service.told(INCIDENTS, partition)
+    return told[-1][0] if told else -1
+
+
+def _is_what_the_core_tells(service: StageService, partition: int) -> None:
+    state = AnomalyStage().create(partition)
+    told = {topic: dict(service.told(topic, partition)) for topic in (ANOMALIES, INCIDENTS)}
+    expected = 0
+    for found in service.read(READINGS, partition):
+        record = as_record(found, partition)
+        for output in state.apply(record):
+            one = told[output.topic].pop(record.src)
+            assert (one.value() or b"") == output.value
+            assert without_provenance(one) == list(output.headers)
+            expected += 1
+    assert expected > 100 and not told[ANOMALIES] and not told[INCIDENTS], "nothing more, nothing twice"
+
+
+class Series:
+    """One device's temperature, a reading a second, in partition 0."""
+
+    def __init__(self, service: StageService) -> None:
+        self.service, self.offset, self.now_ms = service, 0, NOW_MS
+
+    def say(self, *values: float) -> None:
+        for value in values:
+            self.now_ms += 1000
+            self.send(data(self.offset, [{"value": value, "time": self.now_ms}]))
+            self.send(tick(self.offset, self.now_ms))
+        self.service.flush()
+
+    def send(self, record: Any) -> None:
+        self.service.send(0, record)
+        self.offset += 1
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """All rows told so far, once everything is answered."""
+        until(lambda: _answered(self.service, 0) == self.offset - 1, 30, "answers")
+        found = []
+        for _, one in self.service.told(INCIDENTS, 0):
+            if one.value():
+                found += incidents.read(table(one.headers()), one.value()).to_pylist()
+        return found
+
+
+def test_settings_and_marks_change_in_band_what_is_told(service: StageService) -> None:
+    series = Series(service)
+    service.start()
+    series.send(settings(series.offset, LIMITS))
+    series.say(70, 81, 95, 70, *[70] * 25)
+    told = series.incidents()
+    assert [row["state"] for row in told] == ["opened", "closed"]
+    assert told[0]["explanation"] == "81; above the limit 80" and told[0]["severity"] == 2
+    assert (told[1]["points"], told[1]["peak_value"]) == (2, 95)
+    row = told[0]
+    about = (row["scope"], row["device"], row["channel"], row["metric"], row["detector"])
+    for n in range(2):
+        series.send(marked(series.offset, Mark(row["incident"], "false-alarm", row["publisher"], n, *about)))
+    series.say(81, 87, 70, *[70] * 25)
+    assert series.incidents() == told, "its limit is 88 now, and two marks on one incident count once"
+    series.send(marked(series.offset, Mark(row["incident"], "confirmed", row["publisher"], 3, *about)))
+    series.say(81)
+    assert [row["state"] for row in series.incidents()] == ["opened", "closed", "opened"]
+    outcomes = {
+        name: service.metric(f'millrace_anomaly_marks_total{{outcome="{name}"}}') for name in ("raised", "kept")
+    }
+    assert outcomes == {"raised": 1, "kept": 1}
+    assert service.metric('millrace_anomaly_incidents_total{detector="limits",severity="critical"}') == 2
+
+
+def test_what_is_strange_is_told_within_a_quarter_of_a_second(service: StageService) -> None:
+    """From Kafka's append of the readings to its append of the anomalies, at a hundred records a second."""
+    r = random.Random(1)
+    service.start()
+    offsets = [0] * PARTITIONS
+    for partition in range(PARTITIONS):
+        service.send(partition, settings(0, LIMITS))
+    for n in range(800):
+        partition = n % PARTITIONS
+        offsets[partition] += 1
+        rows = [{"device": f"d-{i}", "value": r.gauss(50, 5)} for i in range(100)]
+        rows[0]["value"] = 90.0 if n % 4 else 50.0
+        service.send(partition, data(offsets[partition], rows))
+        time.sleep(0.01)
+    service.flush()
+    for partition in range(PARTITIONS):
+        service.send(partition, tick(offsets[partition] + 1, NOW_MS))
+    service.flush()
+    until(lambda: all(_answered(service, p) == offsets[p] + 1 for p in range(PARTITIONS)), 30, "answers")
+    delays = []
+    for partition in range(PARTITIONS):
+        at = {as_record(one, partition).src: one.timestamp()[1] for one in service.read(READINGS, partition)}
+        delays += [one.timestamp()[1] - at[src] for src, one in service.told(ANOMALIES, partition)]
+    p99 = statistics.quantiles(delays, n=100)[98]
+    assert len(delays) > 20 and p99 < 250, f"p99 {p99} ms of {len(delays)}"
