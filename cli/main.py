@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "trace": "cli.trace",
     "replay": "cli.replay",
     "ledger": "cli.ledger",
+    "doctor": "cli.doctor",
     "detect": "cli.detect",
     "bench": "cli.bench",
 }

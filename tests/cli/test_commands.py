@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from cli.context import settings
 from cli.demo_report import grown
+from cli.doctor.judge import TICK_LATE_S
+from cli.main import millrace
 from cli.reader import Reader
 from identity.registry.store import Registry
 from local.fleet import enrol, payloads
@@ -254,3 +258,24 @@ def test_bytes_of_dead_letters_are_replayed_as_they_came(platform: Running, call
     first, again = (sorted(r[:1] + r[2:] for r in rows.result_rows if r[1] == original) for original in (1, 0))
     assert first == again
     assert {payload for payload, *_ in first} == {"FF00FE", ""}
+
+
+def test_the_doctor_finds_a_running_platform_well_and_a_stopped_relay_not(platform: Running) -> None:
+    def findings() -> dict[str, set[str]]:
+        done = CliRunner().invoke(millrace, ["doctor", "--json", "--data", str(platform.data)], catch_exceptions=False)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        found = {level: {row["check"] for row in rows if row["level"] == level} for level in ("ok", "wrong")}
+        assert done.exit_code == (1 if found["wrong"] else 0)
+        return found
+
+    platform.wait_ready()
+    well = findings()
+    assert not well["wrong"]
+    assert well["ok"] >= {"services", "reachability", "certificates", "topics", "time", "clock", "lag", "migrations",
+                          "policies", "versions", "disk", "ledger"}  # fmt: skip
+    assert platform.signal("relay", signal.SIGSTOP)
+    try:
+        time.sleep(TICK_LATE_S + 1)
+        assert "time" in findings()["wrong"]
+    finally:
+        platform.signal("relay", signal.SIGCONT)

@@ -1,0 +1,236 @@
+"""What a deployment shows from outside: each look asks one thing of it and gives findings. All of it blocks."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from cryptography import x509
+
+from cli.doctor import judge
+from cli.doctor.judge import Finding, Level
+from local import status
+from monitoring.watch.certificates import presented
+from monitoring.watch.settings import Address
+from runtime.kafka import clients, topics
+from runtime.settings import KafkaSettings, setting
+from schemas import topics as names
+from schemas.control import POLICY_KEY, TopicFacts, topic_key
+from schemas.errors import ContractError
+from schemas.headers import kind_of, table
+from schemas.vocabulary import Kind
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.ledger import ledger_totals
+from sinks.migrate import check_migrated
+from sinks.settings import MigrationSettings
+from streams.access.policy import PolicyError, decode
+
+_TIMEOUT_S: Final = 10.0
+_BACK: Final = 50
+"""Records at the end of a partition among which a tick is looked for."""
+_DAY_S: Final = 86_400
+
+
+@dataclass(frozen=True)
+class DoctorSettings(KafkaSettings, MigrationSettings):
+    """Where everything is."""
+
+    device_mqtt_url: str | None = setting(None, doc="MQTT without TLS, as devices reach it")
+    device_mqtts_url: str | None = setting(None, doc="MQTT with TLS, as devices reach it")
+    device_http_url: str | None = setting(None, doc="HTTP, as devices reach it")
+    ca_file: Path | None = setting(None, doc="certificate of the devices' authority")
+    sink_group: str = setting("millrace-sink", doc="Kafka consumer group of the sinks")
+
+
+class Looks:
+    """Looks at the deployment that `settings` describe; `data` is the folder of a local platform, if it is one."""
+
+    def __init__(self, settings: DoctorSettings, data: Path) -> None:
+        self._settings, self._data = settings, data
+        self._admin: AdminClient = clients.admin(settings)
+
+    def all(self) -> Mapping[str, Callable[[], Iterator[Finding]]]:
+        """By name, in the order of a reader's interest."""
+        return {
+            "services": self.services,
+            "reachability": self.reachability,
+            "certificates": self.certificates,
+            "topics": self.topics,
+            "time": self.time,
+            "lag": self.lag,
+            "migrations": self.migrations,
+            "policies": self.policies,
+            "versions": self.versions,
+            "disk": self.disk,
+            "ledger": self.ledger,
+        }
+
+    def services(self) -> Iterator[Finding]:
+        found = status.read(self._data)
+        if found is not None:
+            yield from judge.services(found["services"])
+
+    def _doors(self) -> Iterator[tuple[str, Address, bool]]:
+        own = self._settings
+        for url in (own.device_mqtt_url, own.device_mqtts_url, own.device_http_url, own.clickhouse_url):
+            if url:
+                parts = urlsplit(url)
+                tls = parts.scheme in ("mqtts", "https")
+                port = parts.port or {"mqtt": 1883, "mqtts": 8883, "https": 443}.get(parts.scheme, 80)
+                yield parts.scheme, Address(f"{parts.hostname}:{port}"), tls
+
+    def reachability(self) -> Iterator[Finding]:
+        for scheme, door, _ in self._doors():
+            try:
+                socket.create_connection((door.host, door.port), _TIMEOUT_S).close()
+                yield Finding("reachability", Level.OK, f"{scheme} at {door}")
+            except OSError as error:
+                do = "is it up, is the address right, does a firewall stand between?"
+                yield Finding("reachability", Level.WRONG, f"{scheme} at {door}: {error}", do)
+        brokers = self._admin.list_topics(timeout=_TIMEOUT_S).brokers
+        yield Finding("reachability", Level.OK, f"kafka, {len(brokers)} brokers")
+
+    def certificates(self) -> Iterator[Finding]:
+        for scheme, door, tls in self._doors():
+            if tls:
+                yield judge.certificate(f"{scheme} at {door}", _days_left(presented(door)))
+        if self._settings.ca_file is not None and self._settings.ca_file.exists():
+            yield judge.certificate("the devices' authority", _days_left(self._settings.ca_file.read_bytes()))
+
+    def _registered(self) -> dict[str, TopicFacts]:
+        known = topics.read_control(self._settings)
+        wanted = {topic_key(plan.name): plan.name for plan in topics.plans(1, 1)}
+        return {name: TopicFacts.decode(key, known[key][1]) for key, name in wanted.items() if key in known}
+
+    def topics(self) -> Iterator[Finding]:
+        registered = self._registered()
+        replication = self._replication()
+        partitions = registered[names.RAW].partitions if names.RAW in registered else 1
+        plans = topics.plans(partitions, replication)
+        there = set(self._admin.list_topics(timeout=_TIMEOUT_S).topics)
+        live = topics.identities(self._admin, [plan.name for plan in plans if plan.name in there])
+        configs = self._configs(list(live))
+        found: list[Finding] = []
+        for plan in plans:
+            facts = registered.get(plan.name)
+            told = None if facts is None else (facts.topic_id, facts.partitions)
+            found += judge.topic(plan, told, live.get(plan.name), configs.get(plan.name, {}))
+        yield from found or [
+            Finding("topics", Level.OK, f"{len(plans)}, {partitions} partitions, {replication} copies")
+        ]
+
+    def _replication(self) -> int:
+        found = self._admin.list_topics(names.RAW, timeout=_TIMEOUT_S).topics[names.RAW].partitions
+        return max((len(partition.replicas) for partition in found.values()), default=1)
+
+    def _configs(self, wanted: list[str]) -> dict[str, dict[str, str]]:
+        asked = self._admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in wanted])
+        answers = {resource.name: future.result(_TIMEOUT_S) for resource, future in asked.items()}
+        return {name: {key: str(entry.value) for key, entry in one.items()} for name, one in answers.items()}
+
+    def time(self) -> Iterator[Finding]:
+        with closing(clients.consumer(self._settings, clients.READER, more={"enable.partition.eof": True})) as consumer:
+            low, high = consumer.get_watermark_offsets(TopicPartition(names.RAW, 0), timeout=_TIMEOUT_S)
+            consumer.assign([TopicPartition(names.RAW, 0, max(low, high - _BACK))])
+            appended_ms, deadline = None, time.monotonic() + _TIMEOUT_S
+            while low < high and time.monotonic() < deadline:
+                message = consumer.poll(0.5)
+                if message is None:
+                    continue
+                if message.error() is not None or (message.offset() or 0) >= high:
+                    break
+                if kind_of(table(message.headers())) is Kind.TICK:
+                    appended_ms = message.timestamp()[1]
+        yield judge.tick(None if appended_ms is None else time.time() - appended_ms / 1000)
+        with closing(ClickHouse(self._settings)) as db:
+            asked = time.time()
+            theirs = float(db.rows("SELECT toUnixTimestamp64Milli(now64(3)) / 1000")[0][0])
+            yield judge.clock((asked + time.time()) / 2 - theirs, "ClickHouse's")
+
+    def lag(self) -> Iterator[Finding]:
+        """What each group has not committed; stages commit with their snapshots, so a few seconds are no lag."""
+        sources = {name: (names.RAW if name == "access" else names.READINGS,) for name in names.STAGES}
+        groups = sources | {self._settings.sink_group: (names.RAW, names.READINGS, *names.DERIVED)}
+        partitions = self._registered()[names.RAW].partitions
+        with closing(clients.consumer(self._settings, clients.READER)) as consumer:
+            for group, read in groups.items():
+                wanted = [TopicPartition(topic, p) for topic in read for p in range(partitions)]
+                (asked,) = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+                done = {(tp.topic, tp.partition): tp.offset for tp in asked.result(_TIMEOUT_S).topic_partitions or ()}
+                yield _lag(consumer, group, wanted, done)
+
+    def migrations(self) -> Iterator[Finding]:
+        check_migrated(self._settings)
+        yield Finding("migrations", Level.OK, "all applied")
+
+    def policies(self) -> Iterator[Finding]:
+        known = topics.read_control(self._settings)
+        if POLICY_KEY not in known:
+            yield Finding(
+                "policies", Level.WRONG, "none is published: every message is denied", "millrace policy apply"
+            )
+            return
+        offset, value = known[POLICY_KEY]
+        try:
+            roles = len(decode(value).roles)
+        except PolicyError as error:
+            do = "millrace policy apply: an older one is in force"
+            yield Finding("policies", Level.WRONG, f"the newest is refused: {error.mistakes[0]}", do)
+            return
+        with closing(ClickHouse(self._settings)) as db:
+            sql = "SELECT uniqExact(raw_partition) FROM policies WHERE version_offset = {offset:UInt64}"
+            reached = int(db.rows(sql, {"offset": offset})[0][0])
+        partitions = self._registered()[names.RAW].partitions
+        if reached < partitions:
+            do = "look at relay, access and sink"
+            yield Finding("policies", Level.WRONG, f"the newest reached {reached} of {partitions} partitions", do)
+        else:
+            yield Finding("policies", Level.OK, f"version at offset {offset}, {roles} roles, in every partition")
+
+    def versions(self) -> Iterator[Finding]:
+        with closing(ClickHouse(self._settings)) as db:
+            found = str(db.rows("SELECT version()")[0][0])
+        year = int(found.split(".")[0])
+        level, do = (Level.OK, "") if year >= 24 else (Level.WRONG, "Millrace needs ClickHouse 24 or later")
+        yield Finding("versions", level, f"ClickHouse {found}", do)
+
+    def disk(self) -> Iterator[Finding]:
+        with closing(ClickHouse(self._settings)) as db:
+            for name, free, total in db.rows("SELECT name, free_space, total_space FROM system.disks"):
+                yield judge.disk(f"ClickHouse's {name}", int(free), int(total))
+
+    def ledger(self) -> Iterator[Finding]:
+        with closing(ClickHouse(self._settings)) as db:
+            yield judge.ledger(ledger_totals(db.client))
+
+
+def _lag(consumer: Any, group: str, wanted: list[TopicPartition], done: Mapping[tuple[str, int], int]) -> Finding:
+    records, oldest_ms = 0, None
+    for part in wanted:
+        low, high = consumer.get_watermark_offsets(part, timeout=_TIMEOUT_S)
+        position = max(low, done.get((part.topic, part.partition), low))
+        records += max(0, high - position)
+        if position < high:
+            appended_ms = _appended_ms(consumer, part, position)
+            oldest_ms = appended_ms if oldest_ms is None else min(oldest_ms, appended_ms)
+    return judge.lag(group, records, 0.0 if oldest_ms is None else time.time() - oldest_ms / 1000)
+
+
+def _appended_ms(consumer: Any, part: TopicPartition, offset: int) -> int:
+    consumer.assign([TopicPartition(part.topic, part.partition, offset)])
+    message = consumer.poll(_TIMEOUT_S)
+    if message is None or message.error() is not None:
+        raise ContractError(f"{part.topic}[{part.partition}] offset {offset} cannot be read")
+    return int(message.timestamp()[1])
+
+
+def _days_left(pem: bytes) -> float:
+    ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    return (ends - datetime.now(UTC)).total_seconds() / _DAY_S
