@@ -54,7 +54,7 @@ _EDGE_PACE: Final = 16.5
 _EDGE_START: Final = 1.5
 _EDGE_LEAST: Final = 0.3
 _EXCESS_START: Final = 1.0
-_EXCESS_LEAST: Final = 0.1
+_EXCESS_LEAST: Final = 0.7
 _EXCESS_PACE: Final = 0.003
 _EXCESS_PRIOR: Final = 30.0
 """The mean excess over the edge begins as if so many had been seen."""
