@@ -26,7 +26,12 @@ def test_an_incident_tells_its_opening_its_peak_and_its_closing() -> None:
     assert (worse["peak_value"], worse["points"]) == (120, 2), "a worse peak is worth telling"
     assert (last["peak_at"], last["last_at"]) == (begin_ms + 120_000, begin_ms + 180_000)
     assert last["closed_at"] == last["time"] == found.now_ms - 120_000
-    assert (last["points"], last["devices"], last["high"], last["explanation"]) == (3, 1, 80, "120; above the limit 80")
+    assert (last["points"], last["devices"], last["high"], last["explanation"]) == (
+        3,
+        1,
+        80,
+        "120; above the limit 80 for 60 s",
+    )
     assert {row["incident"] for row in found.anomalies} == {first["incident"]}
 
 
