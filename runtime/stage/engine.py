@@ -12,18 +12,18 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from functools import partial
 
-from runtime.columns.pack import pack
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
-from runtime.stage import snapshot as form
 from runtime.stage.admission import Options
+from runtime.stage.chunks import CUT, Cut
 from runtime.stage.contract import Output, Record, Stage
 from runtime.stage.held import Held, Message, take
+from runtime.stage.keeper import Confirm, Keeper, LostError
 from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
-from runtime.stage.snapshot import Snapshot, Written
+from runtime.stage.snapshot import Written
 from schemas import topics as names
 from schemas.control import TopicFacts
 from schemas.errors import ContractError
@@ -31,33 +31,42 @@ from schemas.headers import Provenance, kind_of, table
 from schemas.topics import state_topic
 
 log = logging.getLogger(__name__)
-SNAPSHOT_WARN_BYTES: Final = 16 << 20
-"""Half of what the snapshot topic takes: time for more partitions."""
 
 
 class Engine:
     """One worker's partitions of one stage. All methods run on one event loop."""
 
-    def __init__(self, stage: Stage, facts: TopicFacts, epoch: int, options: Options) -> None:
+    def __init__(self, stage: Stage, facts: TopicFacts, epoch: int, options: Options, cut: Cut = CUT) -> None:
         self.stage, self.facts, self.epoch, self.options = stage, facts, epoch, options
         self.held: dict[int, Held] = {}
         self.loaded = False
         self.drained = asyncio.Event()
         self._derived = stage.source != names.RAW
         self._open = False
-        self._round = 0
+        self._round = self._loads = 0
         self._safe: dict[int, int] = {}
         self._begun_anew: set[int] = set()
         self._flow = asyncio.Lock()
         self._storing = asyncio.Lock()
+        self._cut = cut
         self._outbox: Outbox | None = None
+        self._keeper: Keeper | None = None
+        self._confirm: Confirm | None = None
         self._reader: Callable[[], store.Reader] | None = None
         self._same_topics: Callable[[], None] | None = None
         self._figures = metrics.Figures(stage.name, stage.outputs)
 
-    def connect(self, outbox: Outbox, reader: Callable[[], store.Reader], same_topics: Callable[[], None]) -> None:
-        """How outputs leave, how snapshots are read, and a check (blocking) that topics are still the same ones."""
-        self._outbox, self._reader, self._same_topics = outbox, reader, same_topics
+    def connect(
+        self,
+        outbox: Outbox,
+        reader: Callable[[], store.Reader],
+        same_topics: Callable[[], None],
+        confirm: Confirm,
+    ) -> None:
+        """How outputs leave, how snapshots are read; a check (blocking) that topics are still the same ones; `confirm`
+        commits what snapshots cover and tells for which partitions the group took it: they are ours still."""
+        self._outbox, self._reader, self._same_topics, self._confirm = outbox, reader, same_topics, confirm
+        self._keeper = Keeper(state_topic(self.stage.name), outbox, self._cut, confirm)
 
     # --- records
 
@@ -97,7 +106,7 @@ class Engine:
                 )
                 begin = time.perf_counter()
                 outputs = held.state.apply(record)
-                self._figures.applied(kind, len(record.value), time.perf_counter() - begin)
+                self._figures.applied(record, time.perf_counter() - begin)
                 held.highest = highest
                 await self._write(record, held, outputs)
         except ContractError as error:
@@ -153,58 +162,57 @@ class Engine:
 
     # --- snapshots
 
-    async def snapshot(self) -> None:
-        """Store a snapshot of every partition that moved since its last one."""
+    async def snapshot(self) -> int:
+        """Store a snapshot of every partition that moved since its last one, and commit. Returns bytes written.
+
+        What no snapshot needs any more is dropped once the group has taken the commit: one who has lost the partition
+        without knowing it can then drop nothing that its successor reads.
+        """
         async with self._storing:
-            dirty = [p for p, held in self.held.items() if held.dirty]
+            current, loads, wrote = self._round, self._loads, dict[int, int]()
+            dirty = [p for p, held in self.held.items() if held.dirty and not held.lost]
             if dirty and self._same_topics is not None:
                 await asyncio.to_thread(self._same_topics)
             for partition in dirty:
-                held = self.held.get(partition)
-                if held is not None:
-                    await self._snapshot(partition, held)
+                if current != self._round:
+                    break  # partitions go or come: who does that takes a snapshot of its own
+                wrote[partition] = await self._snapshot(partition, self.held[partition])
+            await self._drop([p for p, size in wrote.items() if size], loads)
+            return sum(wrote.values())
 
-    async def _snapshot(self, partition: int, held: Held) -> None:
+    async def _snapshot(self, partition: int, held: Held) -> int:
         begin = time.perf_counter()
-        async with self._flow:
-            freezing = time.perf_counter()
-            frozen = held.state.freeze()
-            copied = pack(frozen.meta, frozen.arrays)
-            self._figures.frozen(time.perf_counter() - freezing)
-            meta = replace(
-                held.meta,
-                logic_version=self.stage.logic_version,
-                position=held.position,
-                fingerprint=held.fingerprint(),
-                highest=held.highest,
-            )
-            written, held.dirty = dict(held.written), False
-        try:
-            size = await self._store(partition, held, meta, written, copied)
-        except BaseException:
-            held.dirty = True  # broken off (a stop): what was frozen is not stored
-            raise
-        self._figures.snapshot(partition, size, time.perf_counter() - begin)
-
-    async def _store(
-        self, partition: int, held: Held, meta: Snapshot, written: dict[str, Written], state: bytes
-    ) -> int:
-        """Write it once all outputs it knows of are in Kafka. Returns its bytes."""
-        topic = state_topic(self.stage.name)
         assert self._outbox is not None
-        offsets = await self._outbox.settled(partition)
-        written = {name: replace(w, offset=max(w.offset, offsets.get(name, -1))) for name, w in written.items()}
-        meta = replace(meta, written=written)
-        value = await asyncio.to_thread(form.encode, meta, state)
-        await self._outbox.send(topic, partition, value, [], form.key(partition, held.turn))
-        stored_at = (await self._outbox.settled(partition))[topic]
-        held.meta, held.turn, held.state_end = meta, held.turn + 1, stored_at + 1
-        if self.held.get(partition) is held:
-            self._safe[partition] = meta.position
-        if len(value) > SNAPSHOT_WARN_BYTES:
-            size = len(value) >> 20
-            log.warning("snapshot of partition %d is %d MB; Kafka takes 32: use more partitions", partition, size)
-        return len(value)
+        assert self._keeper is not None
+        mark = partial(held.mark, self.stage.logic_version)
+        copy, snapshot, waited_s = await self._keeper.copy(held.state, self._flow, mark)
+        self._figures.frozen(partition, waited_s)
+        try:
+            snapshot = snapshot.reaching(await self._outbox.settled(partition))
+            tally = await self._keeper.store(partition, held.place, snapshot, copy)
+        except LostError as error:
+            log.warning("%s", error)
+            held.dirty = held.lost = True
+            return 0
+        except BaseException:
+            held.dirty = True  # broken off (a stop): what was copied is not stored
+            raise
+        held.meta = snapshot
+        self._safe[partition] = snapshot.position
+        self._figures.snapshot(partition, tally, time.perf_counter() - begin)
+        return tally.written_bytes
+
+    async def _drop(self, stored: Sequence[int], loads: int) -> None:
+        assert self._confirm is not None
+        assert self._keeper is not None
+        ours = await self._confirm() if stored else set()
+        if loads != self._loads:
+            ours = set()  # they may have been somebody else's in between
+        for partition in stored:
+            if partition in ours:
+                await self._keeper.drop(partition, self.held[partition].place)
+            else:
+                self.held[partition].lost = True
 
     # --- taking over and handing over
 
@@ -223,6 +231,7 @@ class Engine:
         """Make these partitions ours: their newest snapshots, judged against the topics as they are. Raises
         RefusedError when going on would lose or double something."""
         self._round += 1
+        self._loads += 1
         current = self._round
         begin = time.perf_counter()
         async with self._storing:
@@ -233,7 +242,7 @@ class Engine:
             taken = await asyncio.to_thread(self._read, sorted(assigned))
             for partition, held in taken.items():
                 self.held[partition] = held
-            self._safe = {p: self.held[p].meta.position for p in assigned if not self.held[p].dirty}
+            self._safe = {p: self.held[p].meta.position for p in assigned}
             if current != self._round:
                 return  # another rebalance began meanwhile; it loads again
             self._open = self.loaded = True
@@ -257,7 +266,7 @@ class Engine:
         """The partition as stored; None when what we have in memory is what was stored, or newer."""
         end = reader.bounds(state_topic(self.stage.name), partition)[1]
         mine = self.held.get(partition)
-        if mine is not None and mine.state_end == end:
+        if mine is not None and not mine.lost and mine.place.end == end:
             return None
         anew = self.options.from_oldest and partition not in self._begun_anew
         self._begun_anew.add(partition)

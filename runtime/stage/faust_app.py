@@ -121,13 +121,21 @@ class Consumer(driver.Consumer):
         """Nothing; see on_buffer_full."""
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        changed = any(self._committed_offset[tp] != offset for tp, offset in self._covered().items())
+        return changed and bool(await self.confirm())
+
+    async def confirm(self) -> set[int]:
+        """Commit what snapshots cover, moved or not: the group takes it only for partitions that are ours. Those."""
+        offsets = self._covered()
+        if not offsets or not await self._commit(offsets):
+            return set()
+        self._committed_offset.update(offsets)
+        return {tp.partition for tp in offsets}
+
+    def _covered(self) -> dict[Any, int]:
         assigned = self.assignment()
-        wanted = {TP(self.app.source, p): offset for p, offset in self.app.flow.committable().items()}
-        offsets = {tp: o for tp, o in wanted.items() if tp in assigned and self._committed_offset[tp] != o}
-        done = bool(offsets) and await self._commit(offsets)
-        if done:
-            self._committed_offset.update(offsets)
-        return done
+        found = {TP(self.app.source, p): offset for p, offset in self.app.flow.committable().items()}
+        return {tp: offset for tp, offset in found.items() if tp in assigned}
 
     async def wait_empty(self) -> None:
         try:

@@ -1,14 +1,14 @@
 """One partition in a worker's hands, and how it is taken over from what is stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from runtime.columns.pack import unpack
 from runtime.stage import snapshot as form
 from runtime.stage import store
 from runtime.stage.admission import Options, admit, first, goal
-from runtime.stage.contract import Frozen, Stage, State
+from runtime.stage.contract import Stage, State
+from runtime.stage.newest import Place, newest
 from runtime.stage.provenance import START, Highest
 from runtime.stage.snapshot import Snapshot, Written
 from schemas.topics import state_topic
@@ -29,19 +29,19 @@ class Message(Protocol):
 class Held:
     """A partition of ours.
 
-    `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `state_end` is the end of the
-    snapshot topic after our last write or load; outputs up to `known` were in Kafka when we took over; `goal` is what a
-    drain has yet to reach; `gap_accepted`: the operator said that one record may follow a gap.
+    `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `place`: where snapshots are;
+    outputs up to `known` were in Kafka when we took over; `goal` is what a drain has yet to reach; `gap_accepted`: the
+    operator said that one record may follow a gap; `lost`: the group gave it to somebody else, as we found out.
     """
 
     state: State
     meta: Snapshot
     known: Mapping[str, Highest]
-    state_end: int
-    turn: int
+    place: Place
     goal: Highest | None = None
     gap_accepted: bool = False
     dirty: bool = False
+    lost: bool = False
     last: Message | None = None
     position: int = 0
     highest: Highest = START
@@ -55,6 +55,18 @@ class Held:
         self.position = message.offset + 1
         self.last = message
         self.dirty = True
+
+    def mark(self, logic_version: int) -> Snapshot:
+        """How far we are, for a snapshot that is being made."""
+        self.dirty = False
+        return replace(
+            self.meta,
+            logic_version=logic_version,
+            position=self.position,
+            fingerprint=self.fingerprint(),
+            highest=self.highest,
+            written=dict(self.written),
+        )
 
     def fingerprint(self) -> int:
         """That of the record before the position."""
@@ -70,21 +82,18 @@ def take(
     """The partition from its newest snapshot, or from nothing. `source` is (topic id, epoch of telemetry.raw); `anew`
     passes the snapshots over. Blocks. Raises RefusedError when going on would lose or double something."""
     topic_id, epoch = source
-    topic = state_topic(stage.name)
-    end = reader.bounds(topic, partition)[1]
-    stored = None if anew else reader.newest(topic, partition)
-    changed = stored is not None and stored.snapshot.logic_version != stage.logic_version
-    thorough = options.drain or changed
-    world = store.world(reader, (stage.source, topic_id, epoch), partition, stored, stage.outputs, thorough)
+    stored = newest(reader, state_topic(stage.name), partition, anew)
+    found = stored.snapshot
+    thorough = options.drain or (found is not None and found.logic_version != stage.logic_version)
+    world = store.world(reader, (stage.source, topic_id, epoch), partition, found, stage.outputs, thorough)
     known = {name: output.last for name, output in world.outputs.items()}
-    if stored is None:
+    if found is None or stored.state is None:
         meta = first(stage.name, stage.logic_version, partition, world, options)
-        held = Held(stage.create(partition), meta, known, end, 0, dirty=True)
+        held = Held(stage.create(partition), meta, known, stored.place, dirty=True)
     else:
-        meta = admit(stored.snapshot, stage.logic_version, stage.reads, world, options)
-        state = stage.restore(partition, Frozen(*unpack(stored.state)), stored.snapshot.logic_version)
-        held = Held(state, meta, known, end, form.turn_after(stored.key))
-        held.dirty = meta.position != stored.snapshot.position
+        meta = admit(found, stage.logic_version, stage.reads, world, options)
+        held = Held(stage.restore(partition, stored.state, found.logic_version), meta, known, stored.place)
+        held.dirty = meta.position != found.position
     held.gap_accepted = options.skip_lost
     held.goal = goal(meta, world) if options.drain else None
     return held

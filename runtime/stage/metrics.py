@@ -5,12 +5,15 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.probes import DELAY_BUCKETS_S
+from runtime.stage.contract import Record
+from runtime.stage.keeper import Tally
 
 _APPLY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Buckets, seconds: a record of a thousand rows takes a few milliseconds."""
 
 RECORDS = Counter("millrace_stage_records_total", "source records applied", ["stage", "kind"])
 SOURCE_BYTES = Counter("millrace_stage_source_bytes_total", "bytes of the source records applied", ["stage"])
+ROWS = Counter("millrace_stage_rows_total", "rows of the source records applied", ["stage"])
 REPEATS = Counter(
     "millrace_stage_repeats_total", "source records dropped: fetched or written again after a restart", ["stage"]
 )
@@ -33,7 +36,18 @@ SNAPSHOT_TIME = Gauge(
     "when the last snapshot was stored",
     ["stage", "partition"],
 )
-SNAPSHOT_BYTES = Gauge("millrace_stage_snapshot_bytes", "bytes of the last snapshot", ["stage", "partition"])
+SNAPSHOT_BYTES = Gauge(
+    "millrace_stage_snapshot_bytes", "bytes that the last snapshot wrote: what had changed", ["stage", "partition"]
+)
+SNAPSHOT_WAIT = Gauge(
+    "millrace_stage_snapshot_wait_seconds", "how long the flow waited for the last snapshot", ["stage", "partition"]
+)
+SNAPSHOT_WRITTEN = Counter("millrace_stage_snapshot_written_bytes_total", "bytes written by snapshots", ["stage"])
+SNAPSHOT_CHUNKS = Counter(
+    "millrace_stage_snapshot_chunks_total",
+    "chunks of large states that snapshots wrote, or found stored already",
+    ["stage", "outcome"],
+)
 SNAPSHOT_SECONDS = Histogram(
     "millrace_stage_snapshot_seconds", "freeze, encode and write one snapshot", ["stage"], buckets=DELAY_BUCKETS_S
 )
@@ -52,12 +66,19 @@ RESTORE_SECONDS = Histogram(
 REBALANCES = Counter("millrace_stage_rebalances_total", "times partitions were taken over", ["stage"])
 
 
+def rows_of(headers: Mapping[str, bytes]) -> int:
+    """Rows of a record by its headers: telemetry.readings says how many messages it answers, others `rows`."""
+    found = headers.get("rows") or headers.get("received") or b"0"
+    return int(found) if found.isdigit() else 0
+
+
 class Figures:
     """The metrics of one stage, with what happens as their names."""
 
     def __init__(self, stage: str, outputs: Sequence[str]) -> None:
         self.stage = stage
         self._records = {kind: RECORDS.labels(stage, kind) for kind in ("data", "control", "tick")}
+        self._rows = ROWS.labels(stage)
         self._bytes = SOURCE_BYTES.labels(stage)
         self._repeats = REPEATS.labels(stage)
         self._apply = APPLY.labels(stage)
@@ -66,9 +87,10 @@ class Figures:
         self._known = {topic: KNOWN.labels(stage, topic) for topic in outputs}
         self._frozen = FREEZE_SECONDS.labels(stage)
 
-    def applied(self, kind: str, size_bytes: int, took_s: float) -> None:
-        self._records[kind].inc()
-        self._bytes.inc(size_bytes)
+    def applied(self, record: Record, took_s: float) -> None:
+        self._records[record.kind].inc()
+        self._rows.inc(rows_of(record.headers))
+        self._bytes.inc(len(record.value))
         self._apply.observe(took_s)
 
     def repeat(self) -> None:
@@ -81,13 +103,17 @@ class Figures:
     def known(self, topic: str) -> None:
         self._known[topic].inc()
 
-    def frozen(self, took_s: float) -> None:
-        self._frozen.observe(took_s)
+    def frozen(self, partition: int, waited_s: float) -> None:
+        self._frozen.observe(waited_s)
+        SNAPSHOT_WAIT.labels(self.stage, partition).set(waited_s)
 
-    def snapshot(self, partition: int, size_bytes: int, took_s: float) -> None:
+    def snapshot(self, partition: int, tally: Tally, took_s: float) -> None:
         SNAPSHOTS.labels(self.stage).inc()
+        SNAPSHOT_WRITTEN.labels(self.stage).inc(tally.written_bytes)
+        SNAPSHOT_CHUNKS.labels(self.stage, "written").inc(tally.chunks_written)
+        SNAPSHOT_CHUNKS.labels(self.stage, "reused").inc(tally.chunks_reused)
         SNAPSHOT_SECONDS.labels(self.stage).observe(took_s)
-        SNAPSHOT_BYTES.labels(self.stage, partition).set(size_bytes)
+        SNAPSHOT_BYTES.labels(self.stage, partition).set(tally.written_bytes)
         SNAPSHOT_TIME.labels(self.stage, partition).set_to_current_time()
 
     def taken_over(self, partitions: int, took_s: float) -> None:
@@ -108,5 +134,5 @@ class Figures:
 
     def forget(self, partition: int) -> None:
         """A partition is no longer ours: another worker shows it."""
-        for gauge in (LAG, POSITION, STATE_BYTES, STATE_ITEMS, SNAPSHOT_BYTES, SNAPSHOT_TIME):
+        for gauge in (LAG, POSITION, STATE_BYTES, STATE_ITEMS, SNAPSHOT_BYTES, SNAPSHOT_WAIT, SNAPSHOT_TIME):
             gauge.remove_by_labels({"stage": self.stage, "partition": str(partition)})

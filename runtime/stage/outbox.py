@@ -24,7 +24,9 @@ Headers = list[tuple[str, bytes]]
 class Outbox(Protocol):
     """Where an engine puts its outputs."""
 
-    async def send(self, topic: str, partition: int, value: bytes, headers: Headers, key: bytes | None = None) -> None:
+    async def send(
+        self, topic: str, partition: int, value: bytes | None, headers: Headers, key: bytes | None = None
+    ) -> None:
         """Send after all records sent before. Waits only where too much is on its way. Raises FatalError."""
 
     async def settled(self, partition: int) -> dict[str, int]:
@@ -50,8 +52,10 @@ class KafkaOutbox:
         self._bytes = 0
         self._topics: dict[int, dict[str, _Line]] = defaultdict(dict)
 
-    async def send(self, topic: str, partition: int, value: bytes, headers: Headers, key: bytes | None = None) -> None:
-        size = len(value)
+    async def send(
+        self, topic: str, partition: int, value: bytes | None, headers: Headers, key: bytes | None = None
+    ) -> None:
+        size = len(value or b"")
         line = self._topics[partition].setdefault(topic, _Line())
         while self._bytes and self._bytes + size > self._limit_bytes:
             await self._wait()

@@ -12,6 +12,12 @@ class StageSettings(ServiceSettings, KafkaSettings):
     snapshot_interval_s: float = setting(
         10.0, doc="seconds between snapshots: after kill -9 so much is done again", low=0.1, high=3600
     )
+    snapshot_bytes_per_s: int = setting(
+        4 << 20,
+        doc="bytes of snapshots written a second, on average: what large states write makes the interval longer",
+        low=64 << 10,
+        high=1 << 30,
+    )
     session_timeout_s: float = setting(
         10.0, doc="seconds of silence after which Kafka gives a worker's partitions to others", low=6, high=300
     )

@@ -5,8 +5,7 @@ All of it blocks, so it runs in a thread; one `Reader` serves one taking-over.
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
@@ -18,21 +17,14 @@ from runtime.settings import KafkaSettings
 from runtime.stage import snapshot as form
 from runtime.stage.admission import OutputEnd, World
 from runtime.stage.provenance import START, Highest
-from runtime.stage.snapshot import Snapshot, SnapshotError
+from runtime.stage.snapshot import Snapshot
 from schemas.errors import ContractError
 from schemas.headers import Provenance, table
 
 log = logging.getLogger(__name__)
 _TIMEOUT_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A snapshot as found: its state's bytes, and the key it stands under."""
-
-    snapshot: Snapshot
-    state: bytes
-    key: bytes
+_NEAR: Final = 2
+"""Records further apart than this are sought, not read through."""
 
 
 class Reader:
@@ -88,40 +80,16 @@ class Reader:
         """The record at this offset; None where compaction took it."""
         return next((m for m in self.scan(topic, partition, offset, offset + 1)), None)
 
-    def newest(self, topic: str, partition: int) -> Stored | None:
-        """The newest whole snapshot of a partition, or None where there never was one (or it was reset).
-
-        Raises RefusedError when there are some and none is whole.
-        """
-        low, end = self.bounds(topic, partition)
-        if low == end:
-            return None
-        last = self.one(topic, partition, end - 1)
-        if last is not None and last.value() is not None:
-            try:
-                return _stored(last)
-            except SnapshotError as error:
-                log.error("newest snapshot of %s/%d unusable: %s; trying the one before", topic, partition, error)
-        return self._of_all(topic, partition, low, end)
-
-    def _of_all(self, topic: str, partition: int, low: int, end: int) -> Stored | None:
-        kept: dict[bytes, Message] = {}
-        for message in self.scan(topic, partition, low, end):
-            kept[message.key() or b""] = message
-        wrong = ""
-        for message in sorted(kept.values(), key=lambda m: -(m.offset() or 0)):
-            if message.value() is None:
-                continue
-            try:
-                return _stored(message)
-            except SnapshotError as error:
-                wrong = str(error)
-        if wrong:
-            raise RefusedError(
-                f"no snapshot of {topic}/{partition} can be read: {wrong}. Restore the topic, or start once with"
-                " --from-oldest"
-            )
-        return None
+    def some(self, topic: str, partition: int, offsets: Iterable[int]) -> Iterator[Message]:
+        """The records at these offsets, ascending; those that compaction took are left out. What lies between two of
+        them is read with them where that is cheaper than to seek."""
+        wanted = sorted(set(offsets))
+        breaks = [n for n in range(1, len(wanted)) if wanted[n] - wanted[n - 1] > _NEAR]
+        for begin, end in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
+            run = set(wanted[begin:end])
+            if run:
+                found = self.scan(topic, partition, min(run), max(run) + 1)
+                yield from (message for message in found if message.offset() in run)
 
     def fingerprint(self, topic: str, partition: int, offset: int) -> int | None:
         """Fingerprint of the record at `offset`; None where there is none."""
@@ -139,11 +107,6 @@ class Reader:
         return OutputEnd(end, furthest)
 
 
-def _stored(message: Message) -> Stored:
-    snapshot, state = form.decode(message.value() or b"")
-    return Stored(snapshot, state, message.key() or b"")
-
-
 def _provenance(message: Message, topic: str, partition: int) -> Highest:
     try:
         headers: Any = message.headers()
@@ -159,7 +122,7 @@ def world(
     reader: Reader,
     source: tuple[str, str, int],
     partition: int,
-    stored: Stored | None,
+    snapshot: Snapshot | None,
     outputs: tuple[str, ...],
     thorough: bool,
 ) -> World:
@@ -170,9 +133,9 @@ def world(
     """
     topic, topic_id, epoch = source
     low, end = reader.bounds(topic, partition)
-    before = stored.snapshot.position - 1 if stored else -1
+    before = snapshot.position - 1 if snapshot else -1
     print_before = reader.fingerprint(topic, partition, before) if low <= before < end else None
-    written = stored.snapshot.written if stored else {}
+    written = snapshot.written if snapshot else {}
     ends = {}
     for name in outputs:
         since = written[name].offset if thorough and name in written else 1 << 62

@@ -103,11 +103,16 @@ class Worker:
             check_topics(topics.identities(admin, list(facts)), facts)
 
         await asyncio.to_thread(same_topics)
-        engine.connect(KafkaOutbox(self.settings), lambda: store.Reader(self.settings), same_topics)
+        engine.connect(
+            KafkaOutbox(self.settings),
+            lambda: store.Reader(self.settings),
+            same_topics,
+            lambda: app.consumer.confirm(),
+        )
         app.consume(engine.handle)
         self.engine, self._app = engine, app
         self._tasks += [
-            guard(self._snapshots(engine, app), "snapshot"),
+            guard(self._snapshots(engine), "snapshot"),
             guard(self._observe(engine, app), "group"),
             guard(self._drained(engine), "drain"),
         ]
@@ -123,13 +128,13 @@ class Worker:
                 log.warning("%s; trying again", error)
                 await asyncio.sleep(1.0)
 
-    async def _snapshots(self, engine: Engine, app: faust_app.App) -> None:
+    async def _snapshots(self, engine: Engine) -> None:
+        wrote_bytes = 0
         while True:
-            await asyncio.sleep(self.settings.snapshot_interval_s)
+            await asyncio.sleep(pause_s(self.settings, wrote_bytes))
             if engine.loaded:
                 try:
-                    await engine.snapshot()
-                    await app.consumer.commit()
+                    wrote_bytes = await engine.snapshot()
                 except RetryableError as error:
                     log.warning("no snapshot now: %s", error)
 
@@ -152,6 +157,11 @@ class Worker:
         if self.engine is not None and self._app is not None:
             await self.engine.hand_over()
             await self._app.stop()
+
+
+def pause_s(settings: StageSettings, wrote_bytes: int) -> float:
+    """Until the next round of snapshots, when the last one wrote so much: large states are stored less often."""
+    return max(settings.snapshot_interval_s, wrote_bytes / settings.snapshot_bytes_per_s)
 
 
 def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts]) -> None:

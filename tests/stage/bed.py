@@ -85,7 +85,7 @@ class Bed:
         for deleted in self.admin.delete_records(where).values():
             deleted.result(20)
 
-    def put(self, topic: str, partition: int, value: bytes, **more: Any) -> None:
+    def put(self, topic: str, partition: int, value: bytes | None, **more: Any) -> None:
         """Write what no stage of ours wrote."""
         self.producer.produce(topic, value, partition=partition, **more)
         assert self.producer.flush(20) == 0

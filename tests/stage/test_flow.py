@@ -1,5 +1,6 @@
 """Toy stages as real worker processes on a real Kafka: killed, paused, joined and left, they give exactly the truth."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from tests.servers import KafkaServer
 from tests.stage.bed import PARTITIONS, SESSION_S, Bed, Worker, until
 from tests.stage.conftest import Start
 
+LARGE = {"TOY_BALLAST": "700000", "MILLRACE_SNAPSHOT_INTERVAL_S": "1"}
+"""5.6 MB of state a partition: two chunks and more."""
 DYNAMIC = {"MILLRACE_STATIC_MEMBERSHIP": "false"}
 
 
@@ -24,10 +27,11 @@ def test_kill_9_many_times(bed: Bed, start: Start) -> None:
 
 
 def _kill_again_and_again(bed: Bed, start: Start, name: str, kills: int) -> None:
-    """The second stage reads the first one's outputs; each time one of them dies, sometimes before it is ready."""
+    """Each writes two topics; the second, of a large state, reads what the first writes. Each time one of them dies,
+    sometimes before it is ready."""
     first, second = f"{name}.a", f"{name}.b"
     bed.virgin(first, second)
-    settings = {first: {}, second: {"TOY_SOURCE": f"{first}.out"}}
+    settings = {first: {}, second: {"TOY_SOURCE": f"{first}.out"} | LARGE}
     workers = {stage: start(stage, **more) for stage, more in settings.items()}
     with bed.feeding(per_second=100):
         for worker in workers.values():
@@ -49,7 +53,7 @@ def _kill_again_and_again(bed: Bed, start: Start, name: str, kills: int) -> None
 def test_a_zombie_and_a_leaver_change_nothing(bed: Bed, start: Start) -> None:
     """b is paused past its session while a takes over, comes back, then a leaves on SIGTERM."""
     bed.virgin("pair")
-    a, b = (start("pair", MILLRACE_INSTANCE=name, **DYNAMIC).wait_ready() for name in "ab")
+    a, b = (start("pair", MILLRACE_INSTANCE=name, **DYNAMIC, **LARGE).wait_ready() for name in "ab")
     with bed.feeding(per_second=60):
         until(lambda: _partitions(a) == _partitions(b) == PARTITIONS / 2, 20, "two partitions each")
         b.signal(signal.SIGSTOP)
@@ -108,7 +112,7 @@ def test_a_worker_outlives_its_kafka(bed: Bed, start: Start, server: KafkaServer
 def test_metrics_tell_lag_state_and_snapshots(bed: Bed, start: Start) -> None:
     bed.virgin("seen")
     bed.feed(40)
-    worker = start("seen").wait_ready()
+    worker = start("seen", **LARGE).wait_ready()
     bed.wait_applied("seen")
     assert _records(worker, "seen") == sum(bed.ends("telemetry.raw"))
     until(lambda: worker.figure('millrace_stage_state_items{partition="0",stage="seen",what="words"}') > 0, 5, "gauges")
@@ -118,4 +122,13 @@ def test_metrics_tell_lag_state_and_snapshots(bed: Bed, start: Start) -> None:
     assert worker.figure('millrace_stage_snapshot_timestamp_seconds{partition="0",stage="seen"}') > time.time() - 60
     assert worker.figure('millrace_stage_apply_seconds_count{stage="seen"}') == sum(bed.ends("telemetry.raw"))
     assert worker.figure('millrace_stage_restore_seconds_count{stage="seen"}') == 1
+    assert worker.figure('millrace_stage_rows_total{stage="seen"}') == sum(
+        len(json.loads(m.value() or b"[]"))
+        for p in range(PARTITIONS)
+        for m in bed.read("telemetry.raw", p)
+        if m.value()
+    )
+    assert worker.figure('millrace_stage_snapshot_written_bytes_total{stage="seen"}') > 0
+    assert worker.figure('millrace_stage_snapshot_chunks_total{outcome="written",stage="seen"}') > 0
+    assert 0 < worker.figure('millrace_stage_snapshot_wait_seconds{partition="0",stage="seen"}') < 1
     worker.stop()

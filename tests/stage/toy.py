@@ -7,8 +7,10 @@ topic (ticks: the sum of all), and to a second, rare one only where a count reac
 import os
 import random
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import orjson
 
 from runtime.stage.contract import Frozen, Output, Record, State
@@ -19,8 +21,14 @@ from schemas.vocabulary import Kind
 
 
 class Counts(State):
-    def __init__(self, stage: "Toy", counts: dict[str, int], time_ms: int) -> None:
-        self.stage, self.counts, self.time_ms = stage, counts, time_ms
+    """`counts` by word; `history`: int32, numbers of the words in the order in which they came, and `ballast`: int64,
+    for states of any size. Each of the three could be made of the others: so a restore proves that they fit."""
+
+    def __init__(self, stage: "Toy") -> None:
+        self.stage, self.time_ms = stage, 0
+        self.counts: dict[str, int] = {}
+        self.history = array("i")
+        self.ballast = np.zeros(stage.ballast, np.int64)
 
     def apply(self, record: Record) -> Sequence[Output]:
         if self.stage.slow_s:
@@ -43,10 +51,29 @@ class Counts(State):
             if word == self.stage.poison:
                 raise RuntimeError("a poisoned word")
             self.counts[word] = self.counts.get(word, 0) + 1
+            self._note(list(self.counts).index(word))
         return {word: self.counts[word] * self.stage.logic_version for word in words}
 
+    def _note(self, number: int) -> None:
+        self.history.append(number)
+        if len(self.ballast):
+            self.ballast[len(self.history) * 7919 % len(self.ballast)] += 1
+
     def freeze(self) -> Frozen:
-        return Frozen([self.counts, self.time_ms], {})
+        arrays = {
+            "counts": np.array(list(self.counts.values()), np.int64),
+            "history": np.frombuffer(self.history, np.int32) if self.history else np.zeros(0, np.int32),
+            "ballast": self.ballast,
+        }
+        return Frozen({"words": list(self.counts), "time_ms": self.time_ms}, arrays)
+
+    def thaw(self, stored: Frozen) -> None:
+        words, counts, history = stored.meta["words"], stored.arrays["counts"], stored.arrays["history"]
+        self.counts, self.time_ms = dict(zip(words, counts.tolist(), strict=True)), stored.meta["time_ms"]
+        assert np.bincount(history, minlength=len(words)).tolist() == counts.tolist()
+        for word in history.tolist():
+            self._note(word)
+        assert np.array_equal(self.ballast, stored.arrays["ballast"])
 
     def sizes(self) -> Mapping[str, int]:
         return {"bytes": 100 * len(self.counts), "words": len(self.counts)}
@@ -63,13 +90,16 @@ class Toy:
         self.logic_version = int(environment.get("TOY_VERSION", "1"))
         self.reads = tuple(range(1, self.logic_version))
         self.slow_s = float(environment.get("TOY_SLOW_S", "0"))
+        self.ballast = int(environment.get("TOY_BALLAST", "0"))
         self.poison = environment.get("TOY_POISON", "")
 
     def create(self, partition: int) -> Counts:
-        return Counts(self, {}, 0)
+        return Counts(self)
 
     def restore(self, partition: int, stored: Frozen, version: int) -> Counts:
-        return Counts(self, *stored.meta)
+        state = Counts(self)
+        state.thaw(stored)
+        return state
 
 
 def run(argv: Sequence[str]) -> None:

@@ -1,0 +1,135 @@
+"""Stores snapshots: chunks that are not there yet, then the manifest; what no manifest needs is dropped later.
+
+One copy of one partition's state is in hand at a time, and one chunk on its way: a snapshot neither fills memory nor
+keeps outputs waiting behind it.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from runtime.columns.pack import pack
+from runtime.errors import MillraceError
+from runtime.stage import chunks
+from runtime.stage import snapshot as form
+from runtime.stage.chunks import Chunk, Cut, Layout
+from runtime.stage.contract import State
+from runtime.stage.copies import Copies, Copy
+from runtime.stage.newest import Place, pointer
+from runtime.stage.outbox import Outbox
+from runtime.stage.snapshot import Manifest, Snapshot
+
+Confirm = Callable[[], Awaitable[set[int]]]
+"""Commits what snapshots cover; the partitions for which the group took it: they are ours."""
+
+log = logging.getLogger(__name__)
+_WARN_BYTES: Final = 16 << 20
+"""Half of what the snapshot topic takes."""
+_TRIES: Final = 3
+"""Times that room is made for a copy before the flow waits for it."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one snapshot wrote."""
+
+    written_bytes: int = 0
+    chunks_written: int = 0
+    chunks_reused: int = 0
+
+
+class LostError(MillraceError):
+    """The group has given the partition to somebody else."""
+
+
+class Keeper:
+    """Of one worker and stage. Not to be used for two snapshots at once.
+
+    One who lost a partition without knowing it (a process that was stopped for long) must not replace manifests by one
+    whose chunks its successor may have dropped, nor drop chunks that its successor reads. So the group is asked before
+    a manifest names chunks, and before any are dropped.
+    """
+
+    def __init__(self, topic: str, outbox: Outbox, cut: Cut, confirm: Confirm) -> None:
+        self._topic, self._outbox, self._cut, self._confirm = topic, outbox, cut, confirm
+        self._copies = Copies()
+        self._writer = os.urandom(4).hex()
+
+    async def copy(self, state: State, flow: asyncio.Lock, between: Callable[[], Any]) -> tuple[Copy, Any, float]:
+        """(the state, what `between` says, seconds that the flow waited): both between the same two records."""
+        for attempt in range(_TRIES):
+            async with flow:
+                begin = time.perf_counter()
+                frozen = state.freeze()
+                lacking = self._copies.lacking(frozen)
+                if not lacking or attempt == _TRIES - 1:
+                    self._copies.reserve(lacking)
+                    return self._copies.take(frozen), between(), time.perf_counter() - begin
+            await asyncio.to_thread(self._copies.reserve, lacking)
+        raise AssertionError("the last try returns")
+
+    async def store(self, partition: int, place: Place, snapshot: Snapshot, copy: Copy) -> Tally:
+        """Store a snapshot whose outputs are all acknowledged. `place` is moved on. Raises LostError."""
+        tally = Tally()
+        inline, large = chunks.divide(copy.arrays, self._cut)
+        layouts = {}
+        for name, pieces in large.items():
+            stored = [await self._chunk(partition, place, piece, tally) for piece in pieces]
+            layouts[name] = Layout(copy.arrays[name].dtype.str, copy.arrays[name].shape, tuple(stored))
+        used = {chunk for layout in layouts.values() for chunk in layout.chunks}
+        if used and partition not in await self._confirm():
+            raise LostError(f"{self._topic}/{partition}: the group gave it to another worker; no snapshot was stored")
+        shelf = place.shelf.after(used)
+        spare = tuple(sorted(chunk.name for chunk in shelf.spare.values()))
+        packed = pack(orjson.Fragment(copy.meta), inline)
+        manifest = Manifest(snapshot, packed, place.seen, layouts, spare, tuple(sorted(shelf.doomed)))
+        value = await asyncio.to_thread(form.encode, manifest)
+        place.manifest = await self._write(partition, place, form.key(partition, place.turn), value, tally)
+        place.shelf, place.turn = shelf, place.turn + 1
+        if len(value) > _WARN_BYTES:
+            log.warning(
+                "snapshot of partition %d: its manifest is %d MB, Kafka takes 32: what grows must not be in the state's"
+                " meta, but in arrays",
+                *(partition, len(value) >> 20),
+            )
+        return tally
+
+    async def drop(self, partition: int, place: Place) -> None:
+        """Drop the chunks that neither the last manifest nor the one before it needs, once that one is committed."""
+        place.seen = place.end  # what others wrote meanwhile they wrote late: it was ours all the time
+        doomed = sorted(place.shelf.doomed)
+        for name in doomed:
+            key = form.chunk_key(partition, name)
+            await self._outbox.send(self._topic, partition, None, pointer(place.manifest), key)
+        if doomed:
+            place.end = place.seen = (await self._outbox.settled(partition))[self._topic] + 1
+            place.shelf.doomed.clear()
+
+    async def _chunk(self, partition: int, place: Place, piece: memoryview, tally: Tally) -> Chunk:
+        digest = await asyncio.to_thread(chunks.digest, piece)
+        known = place.shelf.find(digest)
+        if known is not None:
+            tally.chunks_reused += 1
+            return known
+        value = await asyncio.to_thread(chunks.compress, piece)
+        name = f"{digest}-{self._writer}"
+        offset = await self._write(partition, place, form.chunk_key(partition, name), value, tally)
+        chunk = Chunk(name, offset, len(piece))
+        place.shelf.wrote(chunk)
+        tally.chunks_written += 1
+        return chunk
+
+    async def _write(self, partition: int, place: Place, key: bytes, value: bytes | None, tally: Tally) -> int:
+        """Write one record and wait until it is there. Its offset."""
+        await self._outbox.send(self._topic, partition, value, pointer(place.manifest), key)
+        offset = (await self._outbox.settled(partition))[self._topic]
+        place.end = offset + 1
+        place.seen = place.end if offset == place.seen else place.seen
+        tally.written_bytes += len(value or b"")
+        return offset
