@@ -131,7 +131,7 @@ def _print(judged: list[Judged], as_json: bool) -> None:
 
 def _lines(one: Judged, with_file: bool) -> Iterator[bytes]:
     """A line a row, bad ones too: `value`, `low` and `high` are null where there is none."""
-    file = {"file": one.table.name} if with_file else {}
+    file = {"file": one.table.shown} if with_file else {}
     columns = one.table.value, one.score, one.found.alert, one.found.low, one.found.high
     for time, value, score, alert, low, high in zip(
         one.table.times, *(column.tolist() for column in columns), strict=True
@@ -149,7 +149,7 @@ def _show(judged: list[Judged]) -> None:
         for row in one.alerts.tolist():
             usual = f"{one.found.low[row]:.5g} … {one.found.high[row]:.5g}"
             cells = one.table.times[row], f"{one.table.value[row]:.6g}", usual, f"{one.score[row]:.3f}"
-            shown.add_row(*([one.table.name] if several else []), *cells, one.found.strangest(row))
+            shown.add_row(*([one.table.shown] if several else []), *cells, one.found.strangest(row))
     if shown.row_count:
         Console(width=None if sys.stdout.isatty() else _WIDE).print(shown)
     rows, alerts = sum(len(one.score) for one in judged), sum(len(one.alerts) for one in judged)
@@ -158,12 +158,15 @@ def _show(judged: list[Judged]) -> None:
 
 
 def _write(one: Judged, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="", encoding="utf-8") as target:
-        rows = csv.writer(target, lineterminator="\n")
-        rows.writerow(("timestamp", "value", "anomaly_score", "alert"))
-        alerts = one.found.alert.astype(int).tolist()
-        rows.writerows(zip(one.table.times, one.table.values, one.score.tolist(), alerts, strict=True))
+    alerts = one.found.alert.astype(int).tolist()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="", encoding="utf-8") as target:
+            rows = csv.writer(target, lineterminator="\n")
+            rows.writerow(("timestamp", "value", "anomaly_score", "alert"))
+            rows.writerows(zip(one.table.times, one.table.values, one.score.tolist(), alerts, strict=True))
+    except OSError as error:
+        raise FileError(f"--out: {file}: {error.strerror}") from None
 
 
 def _plot(file: Path, judged: list[Judged], threshold: float) -> None:

@@ -40,6 +40,11 @@ class Table:
     time_ms: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
     value: Float64 = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def shown(self) -> str:
+        """The name as it can be printed: file names need not be UTF-8."""
+        return self.name.encode(errors="replace").decode()
+
 
 def read(file: Path, name: str, time: str | None, value: str | None) -> Table:
     """Parse a file. `time`, `value`: names of its columns; without them the usual ones, or the first two.

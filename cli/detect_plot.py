@@ -45,7 +45,7 @@ def _panel(values: Axes, scores: Axes, table: Table, found: Found, score: Float6
     values.plot(time, value, color=_INK, lw=0.8, label="value")
     values.plot(time[alert], value[alert], "o", color=_ALERT, ms=5, mec="white", mew=0.7, label="alert")
     values.set_ylim(*_limits(value))
-    values.set_title(f"{table.name}: {int(alert.sum())} alerts in {len(table.value):,} rows", loc="left", fontsize=10)
+    values.set_title(f"{table.shown}: {int(alert.sum())} alerts in {len(table.value):,} rows", loc="left", fontsize=10)
     values.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=8, borderaxespad=0.2)
     values.tick_params(labelbottom=False)
     scores.fill_between(time, 0.0, score[good], color=_QUIET, lw=0, step="mid")

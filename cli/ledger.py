@@ -17,6 +17,7 @@ from sinks.settings import ClickHouseSettings
 _DESIGN = {
     "messages": ("received", "accepted", "denied", "dead_lettered", "duplicates", "in_flight", "difference"),
     "readings": ("produced", "stored", "in_flight", "difference"),
+    "windows": ("readings", "counted", "open", "texts", "refused", "in_flight", "difference"),
 }
 
 
@@ -32,6 +33,7 @@ def line(totals: dict[str, dict[str, int]]) -> str:
 def ledger(context: click.Context, as_json: bool, data: Path) -> None:
     """Totals: received = accepted + denied + dead lettered + duplicates + in flight + difference.
 
+    Readings are stored, and counted in windows: readings = counted + open + texts + refused + in flight + difference.
     Example: millrace ledger --json
     """
     context.obj = data

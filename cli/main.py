@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "device": "cli.device",
     "policy": "cli.policy",
     "detector": "cli.detector",
+    "incident": "cli.incident",
     "windows": "cli.windows",
     "fleet": "cli.fleet",
     "tail": "cli.tail",

@@ -86,11 +86,13 @@ class Faults:
         return Label(member.id, metric, fault.name.lower(), *times, round(float(self.size[d]), 6))
 
 
-def draw(population: Population, start_ms: int, end_ms: int, random: np.random.Generator) -> Faults:
-    """Faults of a run whose event time is [start_ms, end_ms). Gateways have none."""
+def draw(
+    population: Population, start_ms: int, end_ms: int, random: np.random.Generator, share: float = DEVICES_WITH_FAULT
+) -> Faults:
+    """Faults of a run whose event time is [start_ms, end_ms), on this share of the devices. Gateways have none."""
     n = len(population.members)
     can = np.array([m.kind is not GATEWAY for m in population.members])
-    chosen = random.permutation(np.flatnonzero(can))[: int(np.ceil(DEVICES_WITH_FAULT * n)) if n >= 4 else 0]
+    chosen = random.permutation(np.flatnonzero(can))[: int(np.ceil(share * n)) if n >= 4 else 0]
     fault = np.zeros(n, np.int64)
     fault[chosen] = 1 + np.arange(len(chosen)) % 4
     metric = random.integers(0, METRICS, n)

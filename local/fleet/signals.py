@@ -29,8 +29,12 @@ class Signals:
         self._turn = _WARMEST + random.uniform(-0.02, 0.02, len(metrics))
         self._start_ms = start_ms
         self._faults = faults
-        members = np.arange(len(population.members))
-        self._held = self._smooth(members, faults.from_ms)
+        self._members = np.arange(len(population.members))
+        self._held = self.held(faults)
+
+    def held(self, faults: Faults) -> Float:
+        """What members show that are stuck from the begin of their fault on: float64[members, METRICS]."""
+        return self._smooth(self._members, faults.from_ms)
 
     def measure(self, device: Int, time_ms: Int, noise: np.random.Generator) -> Float:
         """Values of members with noise and faults: float64[messages, METRICS]."""

@@ -1,6 +1,7 @@
 """`millrace detect`: files in, alerts out, and bad rows named."""
 
 import csv
+import os
 import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,3 +164,18 @@ def test_the_plot_is_a_picture_with_a_panel_a_file(tmp_path: Path) -> None:
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         heights.append(struct.unpack(">I", picture.read_bytes()[20:24])[0])
     assert heights[1] == 2 * heights[0]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", iso())
+    (tmp_path / "taken").write_text("a file")
+    assert str(tmp_path / "taken" / "out" / "a.csv") in refused(file, "--out", tmp_path / "taken" / "out")
+    assert str(tmp_path / "none" / "a.png") in refused(file, "--plot", tmp_path / "none" / "a.png")
+
+
+def test_a_file_name_that_is_not_utf_8_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (b"\xff.csv", b"b.csv"):
+        write(tmp_path / "in" / os.fsdecode(name), iso())
+    assert {row["file"] for row in rows(tmp_path / "in")} == {"?.csv", "b.csv"}
+    assert "?.csv" in call(tmp_path / "in").stdout

@@ -273,7 +273,8 @@ def test_a_fact_that_stands_twice_changes_nothing(db: ClickHouse, database: Migr
     before = ledger_totals(db.client)
     columns = "raw_epoch, raw_partition, raw_offset, kind, accepted, readings, received_from, append_time"
     db.command(f"INSERT INTO ledger_facts ({columns}) SELECT {columns} FROM ledger_facts WHERE raw_offset IN (5, 1550)")
-    assert ledger_totals(db.client) == before
+    after = ledger_totals(db.client)
+    assert (after["messages"], after["readings"]) == (before["messages"], before["readings"])
 
 
 def test_a_lost_fact_stops_the_ledger_there(db: ClickHouse, database: MigrationSettings) -> None:

@@ -20,8 +20,12 @@ _BESIDES: Final = {
 """What each signal has against a value inside of the expected range."""
 
 
-def number(value: float) -> str:
-    """Four digits, or as many as stand before the point."""
+def number(value: float, width: float = math.nan) -> str:
+    """Four digits, or as many as stand before the point; where values are told beside a range of that width, as many as
+    its tenths need."""
+    if math.isfinite(width) and width > 0 and abs(value) < 1e9:
+        tenths = int(f"{width:e}".rpartition("e")[2]) - 1
+        return f"{value:.{min(9, max(0, -tenths))}f}"
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
@@ -39,10 +43,11 @@ def explain(slot: int, value: float, low: float, high: float, facts: Facts) -> s
 
 
 def _residual(value: float, low: float, high: float, facts: Facts) -> str:
-    expected = f"{number(low)} to {number(high)}"
+    width = high - low
+    told, expected = number(value, width), f"{number(low, width)} to {number(high, width)}"
     if math.isnan(low) or not low <= value <= high:
-        return f"{number(value)}; usual at this hour {expected}"
-    return f"{number(value)}; within the usual {expected}, {_BESIDES[SIGNALS[int(facts[0])]]}"
+        return f"{told}; usual at this hour {expected}"
+    return f"{told}; within the usual {expected}, {_BESIDES[SIGNALS[int(facts[0])]]}"
 
 
 def _limits(value: float, low: float, high: float, facts: Facts) -> str:

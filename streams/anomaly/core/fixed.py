@@ -22,6 +22,7 @@ LEAST_RUN: Final = 20
 LEAST_CHANGES: Final = 20
 """Changes of value before it is known how long a run usually is."""
 _LEARNT_TIMES: Final = 4.0
+_MOST_RUN: Final = 1 << 30
 HIGH, LOW = 1, 2
 
 
@@ -59,8 +60,7 @@ def _limits(plan: Plan, k: int, rule: Int32, rows: Sequence, memory: Memory, har
     side = np.where(high, HIGH, np.where(low, LOW, 0)).astype(np.uint8)
     began = (side > 0) & (side != rows.shifted(side, before))
     since_ms = rows.carried(began, rows.time_ms, memory.limits_ms[rows.series, k])
-    last = rows.last()
-    memory.limits[rows.series, k], memory.limits_ms[rows.series, k] = side[last], since_ms[last]
+    memory.limits[rows.series, k], memory.limits_ms[rows.series, k] = rows.lasts(side), rows.lasts(since_ms)
     lasted_ms = rows.time_ms - since_ms
     excess = np.where(high, v - bound["high"], bound["low"] - v) / bound["span"]
     ends = [np.where(np.isfinite(bound[key]), bound[key], np.nan) for key in ("low", "high")]
@@ -72,29 +72,34 @@ def stuck(plan: Plan, rule: Int32, rows: Sequence, memory: Memory, fading: Float
     """Readings that repeat one value for too long. Facts: readings in a row, for how many ms, longest usual run.
 
     How long is usual is learnt from runs that ended; one that raised an alarm counts for no more than what raised it,
-    so that it takes a few before such runs are usual. `fading`: by group, what is left of the longest.
+    so that it takes a few before such runs are usual. `fading`: by series, what is left of the longest.
     """
     if not plan.has(STUCK):
         return []
-    other = ~(rows.known & (rows.value == rows.before))
+    run_before, longest = memory.run[rows.series], memory.longest[rows.series]
+    known = memory.changes[rows.series] >= LEAST_CHANGES
+    other = (rows.value != rows.before) | ~rows.known
     at, begun = rows.since(other)
-    place = np.arange(len(other))
-    run_before = memory.run[rows.series].astype(np.int64)
-    run = place - at + 1 + np.where(begun, 0, run_before[rows.of])
-    since_ms = np.where(begun, rows.time_ms[at], memory.run_ms[rows.series][rows.of])
-    longest, known = memory.longest[rows.series], memory.changes[rows.series] >= LEAST_CHANGES
-    times = plan.stuck_times[rule] * _factor(harder, STUCK)
-    learnt = np.where(known[rows.of], np.maximum(times * longest[rows.of], LEAST_RUN), np.inf)
-    lasted_ms = rows.time_ms - since_ms
-    over = np.maximum(run / learnt, run / (plan.stuck_readings[rule] * _factor(harder, STUCK)))
-    over = np.maximum(over, np.where(run > 1, lasted_ms / (plan.stuck_ms[rule] * _factor(harder, STUCK)), 0.0))
-    score = excess_score(over - 1.0)
-    found = points_of(over >= 1.0, rows.order, STUCK, score, None, None, run, lasted_ms, longest[rows.of])
+    run = np.where(begun, 1, rows.spread(run_before) + 1) + (np.arange(len(at)) - at)
+    since_ms = np.where(begun, rows.time_ms[at], rows.spread(memory.run_ms[rows.series]))
+    found: list[Points] = []
+    if not other.all():
+        found = _stuck(
+            plan, rule, rows, (run, rows.time_ms - since_ms, rows.spread(longest), rows.spread(known)), harder
+        )
+    cap = np.where(known, np.maximum(_LEARNT_TIMES * longest, LEAST_RUN), np.inf)
     ended = other & rows.known
-    cap = np.where(known, np.maximum(_LEARNT_TIMES * longest, LEAST_RUN), np.inf)[rows.of]
-    lengths = np.where(ended, np.minimum(rows.shifted(run, run_before), cap), 0.0)
-    memory.longest[rows.series] = np.maximum(longest * fading, np.maximum.reduceat(lengths, rows.starts))
-    memory.changes[rows.series] += np.add.reduceat(ended, rows.starts, dtype=np.int32)
-    last = rows.last()
-    memory.run[rows.series], memory.run_ms[rows.series] = np.minimum(run[last], 1 << 30), since_ms[last]
+    lengths = np.where(ended, np.minimum(rows.shifted(run, run_before), rows.spread(cap)), 0.0)
+    memory.longest[rows.series] = np.maximum(longest * fading, rows.greatest(lengths))
+    memory.changes[rows.series] += rows.count(ended)
+    memory.run[rows.series], memory.run_ms[rows.series] = np.minimum(rows.lasts(run), _MOST_RUN), rows.lasts(since_ms)
     return found
+
+
+def _stuck(plan: Plan, rule: Int32, rows: Sequence, runs: tuple[Any, ...], harder: Harder) -> list[Points]:
+    run, lasted_ms, longest, known = runs
+    factor = _factor(harder, STUCK)
+    learnt = np.where(known, np.maximum(plan.stuck_times[rule] * factor * longest, LEAST_RUN), np.inf)
+    over = np.maximum(run / learnt, run / (plan.stuck_readings[rule] * factor))
+    over = np.maximum(over, np.where(run > 1, lasted_ms / (plan.stuck_ms[rule] * factor), 0.0))
+    return points_of(over >= 1.0, rows.order, STUCK, excess_score(over - 1.0), None, None, run, lasted_ms, longest)

@@ -54,7 +54,7 @@ _EDGE_PACE: Final = 16.5
 _EDGE_START: Final = 1.5
 _EDGE_LEAST: Final = 0.3
 _EXCESS_START: Final = 1.0
-_EXCESS_LEAST: Final = 0.1
+_EXCESS_LEAST: Final = 0.7
 _EXCESS_PACE: Final = 0.003
 _EXCESS_PRIOR: Final = 30.0
 """The mean excess over the edge begins as if so many had been seen."""
@@ -62,9 +62,9 @@ _SETTLED: Final = 20.0
 _CLIP: Final = 5.0
 """Deviations teach mean and variance as if no greater than so many standard deviations."""
 _MOST_SDS: Final = 100.0
-_MOST_DECADES: Final = 30.0
-_NOTHING: Final = 1e-200
 _ROUNDING: Final = 1e-9
+_NOTHING: Final = 1e-200
+"""Standard deviations below this part of the value, or below this, are rounding."""
 _DECADE: Final = 1.0 / math.log(10.0)
 
 OF_SERIES: Final = (
@@ -132,8 +132,9 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     level = level + (y - level) * _SMOOTH_LEVEL
     variability = variability + (abs(scaled) - variability) * _SMOOTH_VARIABILITY
     signals = scaled, shift, level, variability
-    least_sd = _ROUNDING * (abs(x) + abs(level))
-    strangeness, signal, below, above, of_signals = ops.judge(ops, signals, of_signals, n, rate, forget, least_sd)
+    least_sd = _ROUNDING * (abs(x) + abs(level)) + _NOTHING
+    pace = _edge_pace(where, n, forget)
+    strangeness, signal, below, above, of_signals = ops.judge(ops, signals, of_signals, rate, pace, least_sd)
 
     warm, free = n >= WARM_UP, pause == 0.0
     limit = _LIMIT * (1.0 + _HABIT * habit) * threshold
@@ -186,6 +187,13 @@ def _least(where: Any, interval_s: Any, memory_s: float, most: float) -> Any:
     return where((part > 0.0) & (part < most), part, most)
 
 
+def _edge_pace(where: Any, n: Any, forget: Any) -> Any:
+    """By which part of itself an edge moves: fast at first, not at all before mean and variance have settled."""
+    settled = n >= _SETTLED
+    early, late = 0.5 / where(settled, n - (_SETTLED - 1.0), 1.0), _EDGE_PACE * forget
+    return where(settled, where(early > late, early, late), 0.0)
+
+
 def _interval(where: Any, n: Any, interval_s: Any, gap_s: Any) -> Any:
     """Typical time between readings. Times that run backwards or stand still say nothing; a gap is an hour at most."""
     gap_s = where(gap_s < _GAP_S, gap_s, _GAP_S)
@@ -193,41 +201,33 @@ def _interval(where: Any, n: Any, interval_s: Any, gap_s: Any) -> Any:
     return where((gap_s > 0.0) & (n > 0.0), interval_s + (gap_s - interval_s) * share, interval_s)
 
 
-def judged(ops: Ops, signal: Any, of_signal: Any, n: Any, rate: Any, forget: Any, least_sd: Any) -> tuple[Any, Any]:
+def judged(ops: Ops, signal: Any, of_signal: Any, rate: Any, pace: Any, least_sd: Any) -> tuple[Any, Any]:
     """(decades of improbability, OF_SIGNAL after) of a signal.
 
     Deviations in standard deviations have an exponential tail above the edge, with a mean excess of the series' own;
-    what was seen often enough is part of it. Below the edge a deviation is nothing.
+    what was seen often enough is part of it. Below the edge a deviation is nothing. While `pace`, that of the edge, is
+    0, mean and variance are too young to teach it.
     """
     where = ops.where
     mean, variance, edge, excess, exceeded = of_signal
-    mean = where(n == 0.0, signal, mean)
-    away, sd = signal - mean, ops.sqrt(variance)
-    size = abs(away)
-    usable = sd > least_sd
-    unit = where(usable, sd, least_sd)
-    known = unit > _NOTHING
-    sds = where(known, size / where(known, unit, 1.0), where(size > _NOTHING, _MOST_SDS, 0.0))
+    away, sd, settled = signal - mean, ops.sqrt(variance), pace > 0.0
+    varies = sd > least_sd
+    sds = abs(away) / where(varies, sd, least_sd)
     sds = where(sds < _MOST_SDS, sds, _MOST_SDS)
-    clip = usable & (sds > _CLIP) & (n > 10.0)
-    away = where(clip, away * (_CLIP / where(clip, sds, 1.0)), away)
-    learnt = rate * away
+    taught = away * (_CLIP / where(varies & settled & (sds > _CLIP), sds, _CLIP))
+    learnt = rate * taught
     mean = mean + learnt
-    variance = (1.0 - rate) * (variance + learnt * away)
+    variance = (1.0 - rate) * (variance + learnt * taught)
 
     over, beyond = sds > edge, sds - edge
-    decades = _OUTSIDE_DECADES + beyond / excess * _DECADE
-    decades = where(over, where(decades < _MOST_DECADES, decades, _MOST_DECADES), 0.0)
-    settled = n >= _SETTLED
-    counts = settled & over
-    exceeded = where(counts, exceeded + 1.0, exceeded)
+    decades = where(over, _OUTSIDE_DECADES + beyond / excess * _DECADE, 0.0)
+    counts = over & settled
+    exceeded = exceeded + 1.0 * counts
     share = 1.0 / exceeded
-    towards = excess + (beyond - excess) * where(share > _EXCESS_PACE, share, _EXCESS_PACE)
-    excess = where(counts, where(towards > _EXCESS_LEAST, towards, _EXCESS_LEAST), excess)
-    early, late = 0.5 / where(settled, n - (_SETTLED - 1.0), 1.0), _EDGE_PACE * forget
-    pace = where(early > late, early, late)
-    moved = edge + edge * pace * where(over, 1.0 - _OUTSIDE, -_OUTSIDE)
-    edge = where(settled, where(moved > _EDGE_LEAST, moved, _EDGE_LEAST), edge)
+    excess = where(counts, excess + (beyond - excess) * where(share > _EXCESS_PACE, share, _EXCESS_PACE), excess)
+    excess = where(excess > _EXCESS_LEAST, excess, _EXCESS_LEAST)
+    edge = edge + edge * pace * where(over, 1.0 - _OUTSIDE, -_OUTSIDE)
+    edge = where(edge > _EDGE_LEAST, edge, _EDGE_LEAST)
     return decades, (mean, variance, edge, excess, exceeded)
 
 

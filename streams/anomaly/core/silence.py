@@ -43,37 +43,31 @@ class Silent(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Of each series in a batch: its number, receipt of its first and its last reading there."""
+    """Of each series in a batch: its number, receipt of its last reading there, and the ms from when it was heard of
+    before (0: never) to its first there; `fading`: what is left, after that, of what was usual."""
 
     series: Any
-    first_ms: Int64
     last_ms: Int64
+    passed_ms: Float64
+    fading: Float64
 
 
-def fading(memory: Memory, heard: Heard) -> Float64:
-    """What is left, by series, of what was usual: it fades with the time since the series was heard of."""
-    passed = np.minimum(_passed(memory, heard), _HOUR_MS)
-    return 1.0 - passed / FORGET_MS
-
-
-def _passed(memory: Memory, heard: Heard) -> Float64:
-    known = memory.arrivals[heard.series] > 0
-    passed = np.where(known, heard.first_ms - memory.heard_ms[heard.series], 0)
-    return np.maximum(passed, 0).astype(np.float64)
+def heard_of(memory: Memory, series: Any, first_ms: Int64, last_ms: Int64) -> Heard:
+    """`first_ms`, `last_ms`: receipt of each series' first and last reading in the batch."""
+    passed = np.where(memory.arrivals[series] > 0, first_ms - memory.heard_ms[series], 0)
+    passed_ms = np.maximum(passed, 0).astype(np.float64)
+    return Heard(series, last_ms, passed_ms, 1.0 - np.minimum(passed_ms, _HOUR_MS) / FORGET_MS)
 
 
 def hear(plan: Plan, rule: Int32, memory: Memory, heard: Heard, harder: Float64 | None) -> None:
     """Take note that these series were heard of. `rule`, `harder`: by series, as in fixed.py."""
+    series, arrivals = heard.series, memory.arrivals[heard.series]
+    memory.heard_ms[series], memory.arrivals[series] = heard.last_ms, arrivals + 1
     if not plan.has(SILENCE):
-        memory.heard_ms[heard.series] = heard.last_ms
-        memory.arrivals[heard.series] += 1
         return
-    series = heard.series
-    gap, usual, known = _passed(memory, heard), memory.gap_ms[series], memory.arrivals[series] >= LEAST_ARRIVALS
-    cap = np.where(known, np.maximum(_LEARNT_TIMES * usual, LEAST_WAIT_MS), np.inf)
-    memory.gap_ms[series] = np.maximum(usual * fading(memory, heard), np.minimum(gap, cap))
-    memory.heard_ms[series] = np.maximum(memory.heard_ms[series], heard.last_ms)
-    memory.arrivals[series] += 1
+    usual = memory.gap_ms[series]
+    cap = np.where(arrivals >= LEAST_ARRIVALS, np.maximum(_LEARNT_TIMES * usual, LEAST_WAIT_MS), np.inf)
+    memory.gap_ms[series] = np.maximum(usual * heard.fading, np.minimum(heard.passed_ms, cap))
     await_again(plan, rule, memory, series, harder)
 
 

@@ -14,7 +14,7 @@ from streams.anomaly.core.parts import Parts
 from streams.anomaly.core.plan import NO_RULE, RESIDUAL, SILENCE, SLOTS, Plan
 from streams.anomaly.core.points import Points, excess_score, points_of, together
 from streams.anomaly.core.sequence import Sequence
-from streams.anomaly.core.silence import Heard, Silent
+from streams.anomaly.core.silence import Silent
 from streams.anomaly.core.telling import changed, detectors, incident_id
 
 TOLD_POINTS: Final = 20
@@ -54,14 +54,14 @@ def _judge(parts: Parts, found: rows.Rows) -> Points | None:
     value = np.minimum(np.maximum(found.value, -_GREATEST), _GREATEST)
     sequence = Sequence(memory, found.series, found.time_ms, value)
     by_series = parts.rules[sequence.series]
-    by_row = by_series[sequence.of]
+    by_row = sequence.spread(by_series)
     received = found.received_ms[sequence.order]
-    heard = Heard(sequence.series, received[sequence.starts], received[sequence.last()])
+    heard = silence.heard_of(memory, sequence.series, sequence.firsts(received), sequence.lasts(received))
     harder = parts.harder.of(sequence.series)
-    rows_harder = None if harder is None else harder[sequence.of]
+    rows_harder = None if harder is None else sequence.spread(harder)
     points = fixed.rate(plan, by_row, sequence, rows_harder)
     points += fixed.limits(plan, by_row, sequence, memory, rows_harder)
-    points += fixed.stuck(plan, by_row, sequence, memory, silence.fading(memory, heard), rows_harder)
+    points += fixed.stuck(plan, by_row, sequence, memory, heard.fading, rows_harder)
     points += _residual(parts, found, value)
     _wake(parts, sequence.series)
     silence.hear(plan, by_series, memory, heard, harder)
@@ -177,13 +177,13 @@ def _silent(parts: Parts, series: Int64, wait_ms: Float64) -> None:
 
 
 def tick(parts: Parts, now_ms: int) -> None:
-    """Stream time moves, forward only: silences are found, incidents close."""
+    """Stream time moves, forward only: incidents close, silences are found."""
     parts.now_ms = max(parts.now_ms, now_ms)
-    _silences(parts)
-    _await_anew(parts, grouping.tick(parts))
     settings = parts.plan.settings.incidents
     news = parts.incidents.tick(parts.now_ms, lambda keys: _quiet_ms(parts, keys), 1000 * settings.cool_down_s)
     changed(parts, news)
+    _await_anew(parts, grouping.tick(parts))
+    _silences(parts)
 
 
 def _quiet_ms(parts: Parts, keys: Int64) -> Int64:
