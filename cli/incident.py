@@ -1,5 +1,6 @@
 """`millrace incident`: look at incidents, and say of one whether it was a false alarm."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,13 +69,13 @@ def list_(
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("incident", "severity", "opened", "state", "detector", "of", "explanation"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("incident", "opened", "state"))
     for row in found:
         opened = row["opened_at"].strftime("%Y-%m-%d %H:%M:%S")
         state = "open" if row["closed_at"] is None else "closed"
         severity = SEVERITIES[row["severity"]]
         table.add_row(row["incident"], severity, opened, state, row["detector"], _of(row), row["explanation"])
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @incident.command()
