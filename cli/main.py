@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "policy": "cli.policy",
     "detector": "cli.detector",
     "incident": "cli.incident",
+    "backtest": "cli.backtest",
     "windows": "cli.windows",
     "fleet": "cli.fleet",
     "tail": "cli.tail",

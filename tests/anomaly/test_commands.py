@@ -1,27 +1,22 @@
 """`millrace detector` and `millrace incident` against a real Kafka and a real ClickHouse."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
 
 from cli.detector import KEY
-from cli.main import millrace
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from schemas.control import Mark, mark_key
 from sinks.adapters.clickhouse import ClickHouse
-from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from streams.anomaly.detectors import check, default, shipped
+from tests.anomaly.conftest import Call
 from tests.anomaly.partition import Partition
-from tests.servers import ClickHouseServer, KafkaServer
 
-Call = Callable[..., str]
 TEXT = """\
 rules:
 - detectors: [limits: {high: 80}]
@@ -29,37 +24,6 @@ shifts:
 - {group: site, devices: 3, within: 5m}
 incidents: {quiet: 1m, cool_down: 1m}
 """
-
-
-@pytest.fixture(scope="module")
-def kafka_settings(kafka_fresh: Callable[[], KafkaServer]) -> KafkaSettings:
-    found = KafkaSettings(kafka_bootstrap=kafka_fresh().bootstrap)
-    topics.ensure(found, topics.plans(2, 1), 1)
-    return found
-
-
-@pytest.fixture(scope="module")
-def database(clickhouse: ClickHouseServer) -> MigrationSettings:
-    url = clickhouse.url.rsplit("/", 1)[0] + "/anomaly_commands"
-    found = MigrationSettings(url, clickhouse.password_file, clickhouse_timeout_s=20)
-    migrate(found)
-    return found
-
-
-@pytest.fixture
-def call(
-    kafka_settings: KafkaSettings, database: MigrationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Call:
-    monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", kafka_settings.kafka_bootstrap)
-    monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", database.clickhouse_url)
-    monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(database.clickhouse_password_file))
-
-    def run(*words: str, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(millrace, [*words, "--data", str(tmp_path)])
-        assert done.exit_code == exit_code, (done.output, done.exception)
-        return done.output
-
-    return run
 
 
 def test_settings_are_checked_published_and_shown(call: Call, kafka_settings: KafkaSettings, tmp_path: Path) -> None:
