@@ -114,12 +114,27 @@ _KEPT: Final = """now() - toIntervalDay((
     SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\\\((\\\\d+)\\\\)')) FROM system.tables
     WHERE database = currentDatabase() AND name = 'readings'))"""
 
+_HOURS: Final = """
+    SELECT toString(hour), sum(h) AS hours, sum(p) AS partials FROM
+    (
+        SELECT toStartOfHour(window_start) AS hour, 0 AS h, sum(count) AS p, max(stored_at) AS newest
+        FROM aggregates_1m GROUP BY hour
+        UNION ALL
+        SELECT toDateTime(window_start), sum(count), 0, toDateTime64(0, 3, 'UTC') FROM aggregates_1h FINAL
+        GROUP BY window_start
+    )
+    WHERE hour > {kept} + INTERVAL 1 DAY
+    GROUP BY hour HAVING hours != partials AND max(newest) < (
+        SELECT max(ifNull(last_success_time, toDateTime(0))) - INTERVAL 1 MINUTE FROM system.view_refreshes
+        WHERE database = currentDatabase() AND view = 'rollup_1h')
+    ORDER BY ALL LIMIT 5"""
+
 
 def verify(client: Any, settings: KafkaSettings) -> Iterator[str]:
     """Findings of a walk over all rows, one line each; none when the ledger is right.
 
     No record twice, no gaps, a record for each tick, as many rows in the tables as each record says (inside retention),
-    and each record that Kafka still holds equal to its row in the ledger.
+    each hour of windows as its partials add up, and each record that Kafka still holds equal to its row in the ledger.
     """
     for table in ("ledger_received", "ledger_facts"):
         for what, sql in _CHECKS.items():
@@ -134,6 +149,8 @@ def verify(client: Any, settings: KafkaSettings) -> Iterator[str]:
                 f"{name}: epoch {row[0]} partition {row[1]} offset {row[2]}: the ledger says {row[3]} rows,"
                 f" the tables hold {row[4]}"
             )
+    for row in _rows(client, _HOURS.format(kept=_KEPT)):
+        yield f"aggregates_1h: hour {row[0]} holds {row[1]} readings, its partials {row[2]}"
     yield from _count_again(client, settings)
     for section, totals in ledger_totals(client).items():
         if totals["difference"]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import RefusedError, RetryableError
+from schemas.sketch import quantile_sql
 from sinks.adapters.clickhouse import ClickHouse, database_of, translated
 from sinks.core.statements import fill, split
 from sinks.settings import MigrationSettings
@@ -31,7 +32,7 @@ _DATA: Final = (
     *("readings", "denied", "dead_letters", "events"),
     *("aggregates_1m", "group_aggregates_1m", "anomalies", "incidents", "presence"),
 )
-_LEDGER: Final = ("ledger_received", "ledger_facts", "ledger_derived")
+_LONGER: Final = ("aggregates_1h", "ledger_received", "ledger_facts", "ledger_derived")
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -106,6 +107,7 @@ def _values(settings: MigrationSettings) -> Mapping[str, str]:
         "retention_days": str(settings.retention_days),
         "ledger_days": str(settings.ledger_days),
         "database": database_of(settings),
+        **{f"p{percent}": quantile_sql("sketch", percent / 100) for percent in (50, 95, 99)},
     }
 
 
@@ -169,7 +171,7 @@ def _my_turn(db: ClickHouse, migration: Migration, me: str) -> bool:
 
 def _keep_retention(db: ClickHouse, settings: MigrationSettings) -> None:
     """Change the tables' TTLs where the settings have changed since."""
-    wanted = dict.fromkeys(_DATA, settings.retention_days) | dict.fromkeys(_LEDGER, settings.ledger_days)
+    wanted = dict.fromkeys(_DATA, settings.retention_days) | dict.fromkeys(_LONGER, settings.ledger_days)
     found = db.rows(
         "SELECT name, extract(engine_full, 'TTL toDateTime\\((\\w+)\\)'),"
         " toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)'))"
