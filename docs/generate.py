@@ -1,6 +1,7 @@
-"""Writes settings.md, metrics.md and rights.md in docs/ from the code: `make docs`. A test says when they are old."""
+"""Writes settings, metrics, rights and columns of docs/ from the code: `make docs`. A test says when they are old."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from prometheus_client import REGISTRY
 from cli.users import USERS
 from runtime.kafka.rights import RIGHTS, SUPER, principal
 from runtime.settings import describe
+from sinks.migrate import migrations
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -106,7 +108,33 @@ def rights_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"settings.md": settings_page, "metrics.md": metrics_page, "rights.md": rights_page}
+_TEXT = r"'((?:[^']|'')*)'"
+_TABLE = re.compile(rf"CREATE TABLE IF NOT EXISTS (\w+)\n\((.*?)\n\)\n(.*?)COMMENT {_TEXT};", re.DOTALL)
+_COLUMN = re.compile(rf"^    (\w+) (.+?)(?: DEFAULT .+?)? COMMENT {_TEXT}", re.MULTILINE)
+_ADDED = re.compile(rf"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+) (\w+).*? COMMENT {_TEXT}")
+
+
+def columns_page() -> str:
+    """Every column of every table, as the migrations make them."""
+    sql = "\n".join(migration.sql for migration in migrations())
+    added = [(table, column) for table, *column in _ADDED.findall(sql)]
+    lines = ["# Columns", "", "Every column of every table; what to ask of them is in [tables.md](tables.md)."]
+    lines += ["Made by `make docs`."]
+    for name, body, engine, meaning in _TABLE.findall(sql):
+        order = re.search(r"ORDER BY \(?(.+?)\)?\n", engine)
+        lines += ["", f"## {name}", f"{meaning}. Sorted by `{order[1] if order else ''}`.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        columns = [*_COLUMN.findall(body), *(column for table, column in added if table == name)]
+        lines += [f"| `{column}` | {kind} | {said} |" for column, kind, said in columns]
+    return "\n".join([*lines, ""]).replace("''", "'")
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "metrics.md": metrics_page,
+    "rights.md": rights_page,
+    "columns.md": columns_page,
+}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

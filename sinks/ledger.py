@@ -124,9 +124,8 @@ _HOURS: Final = """
         GROUP BY window_start
     )
     WHERE hour > {kept} + INTERVAL 1 DAY
-    GROUP BY hour HAVING hours != partials AND max(newest) < (
-        SELECT max(ifNull(last_success_time, toDateTime(0))) - INTERVAL 1 MINUTE FROM system.view_refreshes
-        WHERE database = currentDatabase() AND view = 'rollup_1h')
+    GROUP BY hour HAVING hours != partials
+        AND max(newest) < (SELECT max(refreshed_at) - INTERVAL 5 MINUTE FROM aggregates_1h)
     ORDER BY ALL LIMIT 5"""
 
 
