@@ -46,14 +46,15 @@ class DeviceTable:
     def find(self, ids: Any) -> Int32:
         """The number of each id of a StringArray without nulls, NONE where it is not there."""
         offsets, body = lying(ids)
-        sizes = np.diff(offsets)
+        sizes = offsets[1:] - offsets[:-1]
         if not len(sizes):
             return np.zeros(0, np.int32)
         longest = int(sizes.max())
         body = body[offsets[0] : offsets[-1]]
         if longest > _MAX_ID_BYTES or int(sizes.min()) < 1 or not body.all():
             return self._find_some(ids)
-        padded = np.append(body, np.zeros(8, np.uint8))
+        padded = np.zeros(len(body) + 8, np.uint8)
+        padded[:-8] = body
         return self._probe(_words(padded, offsets[:-1] - offsets[0], sizes, longest))
 
     def _find_some(self, ids: Any) -> Int32:

@@ -23,27 +23,29 @@ class Grouped:
         begins = np.empty(len(found), bool)
         begins[:1] = True
         np.not_equal(found[1:], found[:-1], out=begins[1:])
-        self._begins: Bool = begins
         self.starts: Int64 = positions(begins)
-        self.sizes: Int64 = np.append(self.starts[1:], len(found)) - self.starts
+        self.sizes: Int64 = np.empty_like(self.starts)
+        self.sizes[:-1] = self.starts[1:]
+        self.sizes[-1:] = len(found)
+        self.sizes -= self.starts
         self.device: Int32 = found[self.starts]
         """Device of each group."""
 
     @cached_property
     def of(self) -> Int64:
         """Group of each sorted row."""
-        found: Int64 = np.cumsum(self._begins) - 1
+        found: Int64 = np.arange(len(self.starts)).repeat(self.sizes)
         return found
 
     @cached_property
     def rank(self) -> Int64:
         """Place of each sorted row in its group."""
-        found: Int64 = np.arange(len(self.order)) - self.starts[self.of]
+        found: Int64 = np.arange(len(self.order)) - self.starts.repeat(self.sizes)
         return found
 
     def all_of(self, flags: Bool) -> Bool:
         """Of each group whether all its sorted rows have the flag."""
-        return np.logical_and.reduceat(flags, self.starts)
+        return np.ones(len(self.starts), bool) if flags.all() else np.logical_and.reduceat(flags, self.starts)
 
     def last(self) -> Int64:
         """Sorted position of each group's last row."""

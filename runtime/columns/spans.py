@@ -18,7 +18,7 @@ def lying(column: Any) -> tuple[Int64, Bytes]:
     return found, np.zeros(0, np.uint8) if body is None else np.frombuffer(body, np.uint8)
 
 
-def binary(offsets: Int64, body: Bytes) -> Any:
+def binary(offsets: Int64, body: bytes) -> Any:
     """The BinaryArray of those bytes."""
     buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(body)]
     return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)

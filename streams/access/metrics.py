@@ -24,25 +24,24 @@ DELAY = Histogram(
     buckets=DELAY_BUCKETS_S,
 )
 
-_BY_VERDICT = [
-    (MESSAGES.labels(verdict.name.lower()), field)
-    for verdict, field in (
-        (Verdict.ACCEPTED, "accepted"),
-        (Verdict.DENIED, "denied"),
-        (Verdict.DEAD_LETTER, "dead_letters"),
-        (Verdict.DUPLICATE, "duplicates"),
-    )
-]
+_BY_COUNT = {
+    "accepted": MESSAGES.labels(Verdict.ACCEPTED.name.lower()),
+    "denied": MESSAGES.labels(Verdict.DENIED.name.lower()),
+    "dead_letters": MESSAGES.labels(Verdict.DEAD_LETTER.name.lower()),
+    "duplicates": MESSAGES.labels(Verdict.DUPLICATE.name.lower()),
+    "readings": READINGS,
+    "missing": MISSING,
+    "replayed": REPLAYED,
+    "events": EVENTS,
+}
+"""Field of Counts -> its counter."""
 
 
 def observe(seen: Seen, now_s: float) -> None:
     """Count one data record."""
-    for counter, field in _BY_VERDICT:
-        counter.inc(getattr(seen.counts, field))
-    READINGS.inc(seen.counts.readings)
-    MISSING.inc(seen.counts.missing)
-    REPLAYED.inc(seen.counts.replayed)
-    EVENTS.inc(seen.counts.events)
+    for name, counter in _BY_COUNT.items():
+        if count := getattr(seen.counts, name):
+            counter.inc(count)
     UNTOLD.inc(seen.untold)
     FALLBACKS.inc(seen.fallback)
     for rule, count in seen.rules.items():

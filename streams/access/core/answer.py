@@ -14,7 +14,6 @@ from schemas.readings import DICTIONARY, SCHEMA
 from schemas.vocabulary import Verdict
 from streams.access.core import events
 from streams.access.core.judge import Judged
-from streams.access.core.topics import NO_CHANNEL
 from streams.access.decode import first_seen
 
 _TIME: Final = pa.timestamp("ms", "UTC")
@@ -30,7 +29,7 @@ def counts(judged: Judged, replayed: int) -> Counts:
         duplicates=by_verdict[Verdict.DUPLICATE],
         replayed=replayed,
         missing=judged.sequences.missing,
-        readings=int(judged.keep.sum()),
+        readings=len(judged.decoded.row) if judged.keep is None else int(np.count_nonzero(judged.keep)),
         events=len(events.messages(judged)),
     )
 
@@ -40,18 +39,22 @@ class _Rows:
     `place`: where the readings stand, None when there is nothing else."""
 
     def __init__(self, judged: Judged) -> None:
-        row = judged.decoded.row if judged.keep.all() else judged.decoded.row[judged.keep]
-        filed = positions((judged.verdict == Verdict.DENIED) | (judged.verdict == Verdict.DEAD_LETTER))
-        self.filed_rows = filed
+        self.keep = judged.keep
         self.place: Any = None
         self.filed: Any = None
-        self.row: Int32 = row
-        if len(filed):
-            both = np.concatenate([row, filed.astype(np.int32)])
+        self.row: Int32 = self.own(judged.decoded.row)
+        self.filed_rows = np.array(sorted(judged.reason), np.int32)
+        if len(self.filed_rows):
+            readings = len(self.row)
+            both = np.concatenate([self.row, self.filed_rows])
             order = np.argsort(both, kind="stable")
             self.row = both[order]
-            self.place = positions(order < len(row))
-            self.filed = positions(order >= len(row))
+            self.place = positions(order < readings)
+            self.filed = positions(order >= readings)
+
+    def own(self, values: Any) -> Any:
+        """Of a column of all readings those that are kept."""
+        return values if self.keep is None else values[self.keep]
 
     def spread(self, values: Any, otherwise: Any) -> Any:
         """A column that readings have; the other rows get `otherwise` (a scalar or a value for each)."""
@@ -63,7 +66,8 @@ class _Rows:
         return out
 
     def texts(self, values: Any) -> Any:
-        """A StringArray that readings have; null elsewhere."""
+        """A StringArray of all readings; null on the other rows."""
+        values = values if self.keep is None else values.filter(pa.array(self.keep))
         if self.place is None:
             return values
         index = np.zeros(len(self.row), np.int64)
@@ -84,36 +88,34 @@ class _Rows:
 
 def build(batch: Any, judged: Judged, raw_rows: Int32 | None) -> pa.RecordBatch:
     """The batch (schemas.readings.SCHEMA). `raw_rows`: row of each batch row in the raw record, None: the same."""
-    decoded, keep = judged.decoded, judged.keep
-    every = bool(keep.all())
+    decoded = judged.decoded
     rows = _Rows(judged)
-
-    def own(values: Any) -> Any:
-        return values if every else values[keep]
-
-    received = milliseconds(batch.column("received_at"))[rows.row]
-    value = rows.spread(own(decoded.value), np.nan)
-    device, publisher = _devices(batch, judged, rows)
-    text = decoded.text
-    if text is not None:
-        text = rows.texts(text if every else text.filter(pa.array(keep)))
+    received = milliseconds(batch.column("received_at")).take(rows.row)
+    received_at = _column(_TIME, received)
+    value = rows.spread(rows.own(decoded.value), np.nan)
+    device, publisher = _devices(judged, rows)
+    text = None if decoded.text is None else rows.texts(decoded.text)
+    verdict = np.zeros(len(rows.row), np.uint8)
+    time = received_at
+    if decoded.timed:
+        time = _column(_TIME, rows.spread(rows.own(decoded.time_ms), 0 if rows.filed is None else received[rows.filed]))
+    if rows.filed is not None:
+        verdict[rows.filed] = judged.verdict[rows.filed_rows]
     columns = {
-        "verdict": _column(
-            pa.uint8(), rows.spread(np.zeros(int(keep.sum()), np.uint8), judged.verdict[rows.filed_rows])
-        ),
+        "verdict": _column(pa.uint8(), verdict),
         "device": device,
         "publisher": publisher,
         "channel": _channels(judged, rows),
-        "metric": _metrics(own(decoded.metric), judged, rows),
-        "time": _column(_TIME, rows.spread(own(decoded.time_ms), 0 if rows.filed is None else received[rows.filed])),
+        "metric": _metrics(rows.own(decoded.metric), judged, rows),
+        "time": time,
         "value": _column(pa.float64(), value, None if text is None and rows.filed is None else ~np.isnan(value)),
         "text": pa.nulls(len(rows.row), pa.string()) if text is None else text,
-        "quality": _column(pa.uint8(), rows.spread(own(judged.quality), 0)),
-        "received_at": _column(_TIME, received),
+        "quality": _column(pa.uint8(), rows.spread(rows.own(judged.quality), 0)),
+        "received_at": received_at,
         "boot": _optional(decoded.boot, rows.row),
         "seq": _optional(decoded.seq, rows.row),
         "raw_row": _column(pa.int32(), rows.row if raw_rows is None else raw_rows[rows.row]),
-        "reading_index": _column(pa.int32(), rows.spread(own(decoded.index), 0)),
+        "reading_index": _column(pa.int32(), rows.spread(rows.own(decoded.index), 0)),
         "replay_of": _replays(batch.column("replay_of"), rows),
         "reason": _reasons(judged, rows),
     } | {name: rows.of_message(batch.column(name)) for name in ("topic", "payload", "content_type", "ts")}
@@ -127,8 +129,15 @@ def _column(kind: Any, values: Any, valid: Bool | None = None) -> Any:
 
 def _optional(of_rows: Int64, row: Int32) -> Any:
     """A column of which -1 is null, from what each row of the batch has."""
-    values = of_rows[row]
+    values = of_rows.take(row)
     return _column(pa.int64(), values, None if of_rows.min() >= 0 else values >= 0)
+
+
+def _optional_words(codes: Int32, words: Any) -> Any:
+    """A dictionary column of which -1 is null."""
+    if codes.min(initial=0) >= 0:
+        return _dictionary(codes, words)
+    return _dictionary(np.maximum(codes, 0), words, codes >= 0)
 
 
 def _dictionary(codes: npt.NDArray[Any], words: Any, valid: Bool | None = None) -> Any:
@@ -136,34 +145,30 @@ def _dictionary(codes: npt.NDArray[Any], words: Any, valid: Bool | None = None) 
     return pa.DictionaryArray.from_arrays(indices, words, safe=False)
 
 
-def _devices(batch: Any, judged: Judged, rows: _Rows) -> tuple[Any, Any]:
+def _devices(judged: Judged, rows: _Rows) -> tuple[Any, Any]:
     """(device, publisher): the same but where a reading names a child."""
-    encoded = batch.column("device").dictionary_encode()
-    codes = encoded.indices.to_numpy()[rows.row]
-    publisher = _dictionary(codes, encoded.dictionary)
-    child = judged.decoded.child
-    if child is None or not judged.keep.any():
+    words = judged.ids.dictionary
+    codes = judged.ids.indices.to_numpy().take(rows.row)
+    publisher = _dictionary(codes, words)
+    if judged.decoded.child is None:
         return publisher, publisher
-    child = rows.spread(child[judged.keep], -1)
+    child = rows.spread(rows.own(judged.decoded.child), -1)
     if (child < 0).all():
         return publisher, publisher
-    words = pa.concat_arrays([encoded.dictionary, pa.array(judged.decoded.children, pa.string())])
-    named = words.take(pa.array(np.where(child >= 0, child + len(encoded.dictionary), codes)))
+    both = pa.concat_arrays([words, pa.array(judged.decoded.children, pa.string())])
+    named = both.take(pa.array(np.where(child >= 0, child + len(words), codes)))
     return named.dictionary_encode(), publisher
 
 
 def _channels(judged: Judged, rows: _Rows) -> Any:
-    code = judged.topics.channel[rows.row]
-    valid = code != NO_CHANNEL
-    return _dictionary(np.where(valid, code, 0), pa.array(judged.topics.words, pa.string()), valid)
+    code = judged.topics.channel.take(rows.row)
+    return _optional_words(code, pa.array(judged.topics.words, pa.string()))
 
 
 def _metrics(metric: Int32, judged: Judged, rows: _Rows) -> Any:
     dense, order = first_seen(metric)
     words = pa.array([judged.decoded.names[code] for code in order.tolist()], pa.string())
-    code = rows.spread(dense, -1)
-    valid = None if rows.place is None else code >= 0
-    return _dictionary(np.maximum(code, 0), words, valid)
+    return _optional_words(rows.spread(dense, -1), words)
 
 
 def _replays(column: Any, rows: _Rows) -> Any:

@@ -45,6 +45,8 @@ READING_BYTES: Final = 100
 """Columns of one reading in the answer, rounded up, without its text and replay_of."""
 ROW_BYTES: Final = 512
 """Columns, reason and dictionary entries of one message that is not accepted, rounded up, without its own bytes."""
+_ACCEPTED: Final = int(Verdict.ACCEPTED)
+"""numpy takes five times as long to compare with the enum."""
 _OWN: Final = ("device", "payload", "topic", "content_type", "ts")
 """Columns that a message brings into the answer when it is not accepted."""
 _MAX_NAME_BYTES: Final = 260
@@ -55,15 +57,15 @@ _MAX_RECEIVED_MS: Final = 1 << 50
 
 @dataclass(slots=True)
 class Judged:
-    """`verdict` of each row, `reason` of those denied or dead, `keep`: readings of accepted rows, `quality` of each
-    reading, and what is to be remembered."""
+    """`ids`: the device column as a dictionary, `verdict` of each row, `reason` of those denied or dead, `keep`: which
+    readings are of accepted rows, None for all, `quality` of each reading, and what is to be remembered."""
 
-    device: Int32
+    ids: Any
     topics: Topics
     decoded: Decoded
     verdict: Bytes
     reason: dict[int, str]
-    keep: Bool
+    keep: Bool | None
     quality: Bytes
     sequences: sequence.Plan
     buckets: buckets.Plan
@@ -103,7 +105,8 @@ class _Case:
 
 def judge(state: "State", batch: Any) -> Judged:
     """`batch`: schemas.raw.SCHEMA, at least one row, none of the platform's own."""
-    device = state.numbers(batch.column("device"))
+    ids = batch.column("device").dictionary_encode()
+    device = state.numbers(ids.dictionary).take(ids.indices.to_numpy())
     topics = parse_topics(batch.column("device"), batch.column("topic"))
     telemetry = topics.channel != NO_CHANNEL
     decoded = state.decoder.decode(batch, None if telemetry.all() else telemetry)
@@ -120,7 +123,7 @@ def judge(state: "State", batch: Any) -> Judged:
     keep = _keep(verdict, decoded.row)
     if _too_large(case, verdict, reason, keep):
         keep = _keep(verdict, decoded.row)
-    return Judged(device, topics, decoded, verdict, reason, keep, quality, known, passing, [r for _, r in replays])
+    return Judged(ids, topics, decoded, verdict, reason, keep, quality, known, passing, [r for _, r in replays])
 
 
 def _dead(case: _Case) -> list[tuple[int, tuple[Origin, int]]]:
@@ -159,7 +162,7 @@ def _denied_messages(case: _Case) -> None:
     for row in positions(case.role == NO_ROLE).tolist():
         denied.setdefault(row, case.state.why_no_role(int(case.device[row])))
     _denied_channels(case)
-    lengths, allowed = sizes(case.batch.column("payload")), rules.bytes[case.role]
+    lengths, allowed = sizes(case.batch.column("payload")), rules.bytes.take(case.role)
     for row in positions(lengths > allowed).tolist():
         denied.setdefault(row, f"bytes: {int(lengths[row])}, the role allows {int(allowed[row])}")
 
@@ -168,8 +171,8 @@ def _denied_channels(case: _Case) -> None:
     topics, rules = case.topics, case.rules
     allowed = rules.channels(topics)
     if allowed.size:
-        on_channel = topics.channel != NO_CHANNEL
-        for row in positions(~allowed[case.role, topics.channel] & on_channel).tolist():
+        may = allowed.take(case.role * len(topics.words) + topics.channel, mode="wrap")  # NO_ROLE finds the last row
+        for row in positions(~may & (topics.channel != NO_CHANNEL)).tolist():
             word = topics.words[topics.channel[row]]
             case.denied.setdefault(row, f"channel: {_role(case, row)} may not publish telemetry/{word}")
     for row, uplink in topics.other.items():
@@ -189,18 +192,19 @@ def _denied_readings(case: _Case) -> Bytes:
     quality: Bytes = np.zeros(len(row), np.uint8)
     if not len(row):
         return quality
-    role = case.role[row]
+    role = case.role.take(row)
     if decoded.child is not None:
         role = _children(case, role)
     rule = rules.metrics(role, decoded)
     _deny(case, rule == DENY, lambda at: f"metric: {decoded.names[int(decoded.metric[at])][:120]}")
-    low, high = rules.low[rule], rules.high[rule]
+    low, high = rules.low.take(rule), rules.high.take(rule)
     below, above = value < low, value > high
     outside = below | above
     if outside.any():
         quality[below], quality[above] = Quality.BELOW_RANGE, Quality.ABOVE_RANGE
         _deny(case, outside & rules.refuse[rule], lambda at: _limit(case, at, float(low[at]), float(high[at])))
-    _ages(case, role)
+    if decoded.timed:
+        _ages(case, role)
     return quality
 
 
@@ -219,7 +223,7 @@ def _limit(case: _Case, at: int, low: float, high: float) -> str:
 
 def _ages(case: _Case, role: Int32) -> None:
     decoded, rules = case.decoded, case.rules
-    age = case.received_ms[decoded.row] - decoded.time_ms
+    age = case.received_ms.take(decoded.row) - decoded.time_ms
     if age.max() <= rules.age_ms.min() and -age.min() <= rules.ahead_ms.min():
         return
     for rule, behind, limit in (("age", age, rules.age_ms), ("ahead", -age, rules.ahead_ms)):
@@ -278,7 +282,7 @@ def _late(fresh: Fresh, boot: int, seq: int) -> str:
 
 def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
     """Counts what would pass; denies what is above the rate. Replayed rows are the platform's own and cost nothing."""
-    interval = case.rules.interval_us[case.role]
+    interval = case.rules.interval_us.take(case.role)
     asked = (interval > 0) & ~repeat
     if case.replayed is not None:
         asked &= ~case.replayed
@@ -287,7 +291,8 @@ def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
             asked[list(found)] = False
     rows = positions(asked)
     now_us = np.minimum(np.maximum(case.received_ms[rows], -_MAX_RECEIVED_MS), _MAX_RECEIVED_MS) * 1000
-    plan = case.state.buckets.plan(case.grouped(rows), now_us, interval[rows], case.rules.burst_us[case.role[rows]])
+    burst = case.rules.burst_us.take(case.role[rows])
+    plan = case.state.buckets.plan(case.grouped(rows), now_us, interval[rows], burst)
     for row in rows[~plan.passes].tolist():
         case.denied[row] = f"rate: more than {case.rules.rate_of(int(case.role[row]))}"
     return plan
@@ -296,8 +301,9 @@ def _settle_rate(case: _Case, repeat: Bool) -> buckets.Plan:
 def _verdicts(case: _Case, repeat: Bool) -> tuple[Bytes, dict[int, str]]:
     verdict: Bytes = np.zeros(len(case.device), np.uint8)
     reason = case.denied | case.dead
-    verdict[list(case.denied)] = Verdict.DENIED
-    verdict[list(case.dead)] = Verdict.DEAD_LETTER
+    if reason:
+        verdict[list(case.denied)] = Verdict.DENIED
+        verdict[list(case.dead)] = Verdict.DEAD_LETTER
     if repeat.any():
         verdict[repeat] = Verdict.DUPLICATE
         for row in positions(repeat).tolist():
@@ -305,14 +311,11 @@ def _verdicts(case: _Case, repeat: Bool) -> tuple[Bytes, dict[int, str]]:
     return verdict, reason
 
 
-def _keep(verdict: Bytes, row: Int32) -> Bool:
-    if not verdict.any():
-        return np.ones(len(row), bool)
-    accepted: Bool = verdict == Verdict.ACCEPTED
-    return accepted[row]
+def _keep(verdict: Bytes, row: Int32) -> Bool | None:
+    return (verdict == _ACCEPTED).take(row) if verdict.any() else None
 
 
-def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool) -> bool:
+def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool | None) -> bool:
     """Make dead letters of accepted messages, in order, until the answer fits. Nothing else may block a partition."""
     if case.replayed is None and _at_most_bytes(case) < MAX_ANSWER_BYTES:
         return False
@@ -332,11 +335,9 @@ def _too_large(case: _Case, verdict: Bytes, reason: dict[int, str], keep: Bool) 
 
 def _at_most_bytes(case: _Case) -> int:
     """What the answer cannot exceed, quickly."""
-    columns = [case.batch.column(name) for name in _OWN]
-    if case.decoded.text is not None:
-        columns.append(case.decoded.text)
-    texts = sum(extent(c) for c in columns if c.null_count < len(c))
-    return len(case.device) * ROW_BYTES + len(case.decoded.row) * (READING_BYTES + _MAX_NAME_BYTES) + texts
+    texts = 0 if case.decoded.text is None else extent(case.decoded.text)
+    each = len(case.device) * ROW_BYTES + len(case.decoded.row) * (READING_BYTES + _MAX_NAME_BYTES)
+    return each + texts + int(case.batch.get_total_buffer_size())
 
 
 def _own_bytes(batch: Any) -> Int64:
@@ -349,15 +350,15 @@ def _own_bytes(batch: Any) -> Int64:
     return total
 
 
-def _reading_bytes(case: _Case, keep: Bool) -> Int64:
+def _reading_bytes(case: _Case, keep: Bool | None) -> Int64:
     decoded = case.decoded
     rows = len(case.device)
-    row = decoded.row[keep]
+    row = decoded.row if keep is None else decoded.row[keep]
     each = np.full(rows, READING_BYTES, np.int64)
     if case.replayed is not None:
         each += sizes(case.batch.column("replay_of"))
     total: Int64 = np.bincount(row, minlength=rows).astype(np.int64) * each
     if decoded.text is not None:
-        lengths = sizes(decoded.text)[keep]
+        lengths = sizes(decoded.text) if keep is None else sizes(decoded.text)[keep]
         total += np.bincount(row, weights=lengths, minlength=rows).astype(np.int64)
     return total

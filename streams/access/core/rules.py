@@ -117,23 +117,33 @@ class MetricRules:
         passing = len(decoded.names) - decoded.known
         if passing:
             table = np.concatenate([table[:, : decoded.known], self._columns(passing)], axis=1)
-        found: Int32 = table[role, decoded.metric]
+        found: Int32 = table.take(role * table.shape[1] + decoded.metric, mode="wrap")  # NO_ROLE finds the last row
         open_ = found == _UNRESOLVED
         if not open_.any():
             return found
-        for r, m in set(zip(role[open_].tolist(), decoded.metric[open_].tolist(), strict=True)):
-            table[r, m] = self.resolve(r, decoded.names[m])
+        role_of, metric_of = role[open_], decoded.metric[open_]
+        for r in set(role_of.tolist()):
+            codes = np.unique(metric_of[role_of == r])
+            table[r, codes] = self.resolve(r, [decoded.names[code] for code in codes.tolist()])
         if passing:
             self._table[:, : decoded.known] = table[:, : decoded.known]
         again: Int32 = table[role, decoded.metric]
         return again
 
-    def resolve(self, role: int, metric: str) -> int:
-        """The rule that says most exactly: the name itself, else the longest pattern; DENY when none does."""
-        number = self._exact[role].get(metric)
-        if number is not None:
-            return number
-        return next((n for prefix, n in self._prefixes[role] if metric.startswith(prefix)), DENY)
+    def resolve(self, role: int, metrics: list[str]) -> list[int]:
+        """The rule that says most exactly of each: the name itself, else the longest pattern; DENY when none does."""
+        exact, prefixes = self._exact[role], self._prefixes[role]
+        found = []
+        for metric in metrics:
+            number = exact.get(metric)
+            if number is None:
+                for prefix, number in prefixes:  # noqa: B007
+                    if metric.startswith(prefix):
+                        break
+                else:
+                    number = DENY
+            found.append(number)
+        return found
 
 
 def _column(values: list[int], none: int) -> Int64:

@@ -117,7 +117,8 @@ class State:
         self.sequences.commit(judged.sequences)
         self.buckets.commit(judged.buckets)
         self.replays.commit(judged.replayed)
-        self.seen.rules.update(reason.partition(":")[0] for reason in judged.reason.values())
+        if judged.reason:
+            self.seen.rules.update(reason.partition(":")[0] for reason in judged.reason.values())
         self.seen.received_ms = int(milliseconds(batch.column("received_at"))[-1])
         self.seen.fallback |= judged.decoded.fallback
 
@@ -200,7 +201,7 @@ class State:
     def roles(self, numbers: Int32) -> Int32:
         """The role of the policy that each device has now; NO_ROLE also for NONE."""
         if numbers.min(initial=0) >= 0:
-            return self._role_of[self.registry.role[numbers] + 2]
+            return self._role_of.take(self.registry.role.take(numbers) + 2)
         roles = self._role_of[np.where(numbers >= 0, self.registry.role[numbers], UNREGISTERED) + 2]
         return np.where(numbers >= 0, roles, NO_ROLE).astype(np.int32)
 
@@ -277,13 +278,17 @@ class State:
         }
 
 
+_PLATFORM: Final = int(Transport.PLATFORM)
 _EMPTY: Final = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 
 
 def _messages(batch: Any) -> tuple[Any, Int32 | None]:
     """(rows that devices sent, their rows in the raw record or None for the same). Platform rows are no messages."""
-    own = np.frombuffer(batch.column("transport").buffers()[1], np.uint8)
-    own = own[batch.column("transport").offset :][: len(batch)] != Transport.PLATFORM if len(batch) else own[:0] != 0
+    column = batch.column("transport")
+    if not len(column):
+        return batch, None
+    transport = np.frombuffer(column.buffers()[1], np.uint8)[column.offset :][: len(column)]
+    own = transport != _PLATFORM
     if own.all():
         return batch, None
     return batch.filter(pa.array(own)), positions(own).astype(np.int32)

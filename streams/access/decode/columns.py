@@ -19,7 +19,8 @@ class Decoded:
         metric    code of its name: `names[code]`. Codes below `known` mean the same in every later batch of the same
                   `generation`; codes from `known` on are names that only this batch has, at most as many as readings
         child     None when no reading names a child; else a code into `children`, -1 where it is the publisher's own
-        time_ms   milliseconds since 1970, UTC: the reading's own, else the message's, else received_at
+        time_ms   milliseconds since 1970, UTC: the reading's own, else the message's, else received_at. `timed`: there
+                  is one that is not received_at
         value     finite, |value| < 2^63; NaN exactly where the reading is text
         text      None when no reading is text; else a pyarrow StringArray, null where the reading is a number
     Of each row (arrays as long as the batch):
@@ -42,6 +43,7 @@ class Decoded:
     generation: int
     children: Sequence[str]
     dead: dict[int, str]
+    timed: bool
     fallback: bool = False
 
 
@@ -52,9 +54,8 @@ def first_seen(codes: Int32) -> tuple[Int32, Int32]:
     """
     if not len(codes):
         return codes, codes
-    size = int(codes.max()) + 1
-    place = np.full(size, len(codes), np.int32)
-    place[codes[::-1]] = np.arange(len(codes) - 1, -1, -1, dtype=np.int32)
-    order = np.argsort(place, kind="stable")[: np.count_nonzero(place < len(codes))].astype(np.int32)
-    place[order] = np.arange(len(order), dtype=np.int32)
-    return place[codes], order
+    place = np.full(int(codes.max()) + 1, len(codes))
+    place[codes[::-1]] = np.arange(len(codes))[::-1]
+    order = place.argsort()[: np.count_nonzero(place < len(codes))]
+    place[order] = np.arange(len(order))
+    return place.take(codes).astype(np.int32), order.astype(np.int32)

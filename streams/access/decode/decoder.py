@@ -21,13 +21,17 @@ log = logging.getLogger(__name__)
 
 FEW: Final = 64
 """Fewer messages are sooner decoded one by one: the batch path costs as much for one as for a hundred."""
+_LONGEST_PAUSE: Final = 15
+"""Batches that are decoded one by one after the batch path could not answer even FEW messages several times."""
 
 
 class Decoder:
     """Payloads to columns; see the package. Learns shapes of payloads, within bounds. Not thread-safe."""
 
     def __init__(self, few: int = FEW) -> None:
+        """With `few` 1 the batch path is tried for every batch."""
         self._few = few
+        self._pause = self._paused = 0
         self._names = Names()
         self._templates = Templates(self._names)
 
@@ -44,12 +48,13 @@ class Decoder:
         if rows.dead:
             found = _without(found, rows.dead, len(batch))
         child, children = _children(found, batch)
+        time_ms, timed = _times(found, given.time_ms, milliseconds(batch.column("received_at")))
         return Decoded(
             row=found.row,
             index=found.index,
             metric=found.metric,
             child=child,
-            time_ms=_times(found, given.time_ms, milliseconds(batch.column("received_at"))),
+            time_ms=time_ms,
             value=found.value,
             text=found.text,
             boot=boot,
@@ -59,22 +64,33 @@ class Decoder:
             generation=self._templates.generation,
             children=children,
             dead=rows.dead,
+            timed=timed,
             fallback=fallback,
         )
 
     def _fast(self, rows: "_Rows") -> tuple[Part, bool]:
         """(what the batch path can answer, whether it failed). A failure loses nothing: all rows stay open."""
-        if np.count_nonzero(rows.open) < self._few:
+        if np.count_nonzero(rows.open) < self._few or self._pauses():
             return empty(), False
         try:
-            found = fast.answer(rows.batch.column("payload"), rows.open & rows.is_json, self._templates)
+            found = fast.answer(rows.batch.column("payload"), rows.json(), self._templates)
         except Exception as error:
             log.error("batch path failed; decoding message by message", exc_info=error)
             self._templates.spoil()
             return empty(), True
+        self._learn(len(found.done))
         rows.open[found.done] = False
         rows.boot[found.done], rows.seq[found.done] = found.boot, found.seq
         return found.part, False
+
+    def _pauses(self) -> bool:
+        """Whether the batch path is not worth a try: senders who invent shapes would pay for both ways."""
+        self._paused += 1
+        return self._paused <= self._pause
+
+    def _learn(self, answered: int) -> None:
+        self._paused = 0
+        self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE) if 1 < self._few > answered else 0
 
     def _slow(self, rows: "_Rows") -> Part:
         offsets, body = lying(rows.batch.column("payload"))
@@ -97,7 +113,13 @@ class _Rows:
         self.boot = np.full(len(batch), -1, np.int64)
         self.seq = np.full(len(batch), -1, np.int64)
         self.formats = _formats(batch.column("content_type"))
-        self.is_json: Bool = np.array([f is JSON for f in self.formats] if self.formats else [True], bool)
+
+    def json(self) -> Bool:
+        """The open ones of plain JSON."""
+        if self.formats is None:
+            return self.open
+        is_json: Bool = np.array([f is JSON for f in self.formats], bool)
+        return self.open & is_json
 
 
 def _formats(column: Any) -> list[Decode] | None:
@@ -111,14 +133,16 @@ def _formats(column: Any) -> list[Decode] | None:
     return [JSON if code is None else kinds[code] for code in encoded.indices.to_pylist()]
 
 
-def _times(found: Part, message_ms: Int64, received_ms: Int64) -> Int64:
-    """The time of each reading: its own, else the message's, else when it was received."""
+def _times(found: Part, message_ms: Int64 | None, received_ms: Int64) -> tuple[Int64, bool]:
+    """(time of each reading: its own, else the message's, else when it was received; whether one is not the last)."""
     own = found.time_ms
     absent = own == NO_TIME
+    if message_ms is None and absent.all():
+        return received_ms.take(found.row), False
     if not absent.any():
-        return own
-    otherwise = np.where(message_ms == NO_TIME, received_ms, message_ms)
-    return np.where(absent, otherwise[found.row], own)
+        return own, True
+    otherwise = received_ms if message_ms is None else np.where(message_ms == NO_TIME, received_ms, message_ms)
+    return np.where(absent, otherwise.take(found.row), own), True
 
 
 def _without(found: Part, dead: dict[int, str], rows: int) -> Part:

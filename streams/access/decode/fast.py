@@ -10,11 +10,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from runtime.columns.arrays import positions
 from runtime.columns.spans import Strings, lying
 from runtime.columns.types import Bool, Bytes, Float64, Int32, Int64
 from streams.access.decode import templates as columns_of
 from streams.access.decode import tokens as reader
-from streams.access.decode.limits import MAX_WHOLE, Invalid, is_child, iso
+from streams.access.decode.limits import CHILD_CHARS, MAX_CHILD_CHARS, MAX_WHOLE, Invalid, is_child, iso
 from streams.access.decode.message import NO_TIME
 from streams.access.decode.part import Part, empty
 from streams.access.decode.templates import Templates
@@ -35,75 +36,83 @@ _NOTHING: Final = Answer(empty(), *(np.zeros(0, np.int64) for _ in range(3)))
 
 def answer(payloads: Any, open_rows: Bool, templates: Templates) -> Answer:
     """What can be said of the payloads (BinaryArray) in `open_rows` at once."""
-    offsets, body = lying(payloads)
-    rows = np.flatnonzero(open_rows & reader.readable(body, offsets))
+    body, offsets, quotes = _lying(payloads)
+    rows = positions(open_rows & reader.readable(body, offsets, quotes))
     if not len(rows):
         return _NOTHING
     if len(rows) < len(payloads):
-        offsets, body = lying(payloads.take(pa.array(rows)))
-    body = body[offsets[0] : offsets[-1]]
-    found = reader.tokens(body, offsets - offsets[0])
-    template = np.where(found.fit, _templates(found, templates), -1)
-    known = np.flatnonzero(template >= 0)
+        body, offsets, quotes = _lying(payloads.take(pa.array(rows)))
+    found = reader.tokens(body, offsets, quotes)
+    template = _templates(found, templates)
+    known = positions(template >= 0)
     if not len(known):
         return _NOTHING
-    return _apply(rows, known, body, found, templates.heads[template[known]], templates.rows)
+    if len(known) < len(rows):
+        rows, template = rows[known], template[known]
+    told = _apply(rows, known, body, found, templates.heads.take(template, axis=0), templates.rows)
+    return told if len(rows) == len(payloads) else told._replace(part=told.part.at(rows.astype(np.int32)))
+
+
+def _lying(payloads: Any) -> tuple[Bytes, Int64, Any]:
+    """(bytes, where each payload begins and ends in them, where quotes are)."""
+    offsets, body = lying(payloads)
+    body = body[offsets[0] : offsets[-1]]
+    return body, offsets - offsets[0], reader.quotes_of(body)
 
 
 def _templates(found: Tokens, templates: Templates) -> Int32:
-    """The template of each text."""
+    """The template of each text, -1 where there is none."""
     encoded = found.skeletons.dictionary_encode()
     codes = encoded.indices.to_numpy()
-    counts = np.bincount(codes, minlength=len(encoded.dictionary)).tolist()
-    known: Int32 = templates.lookup(encoded.dictionary.to_pylist(), counts)[codes]
-    return known
+    known: Int32 = templates.lookup(encoded.dictionary.to_pylist(), codes)[codes]
+    return known if found.fit.all() else np.where(found.fit, known, -1)
 
 
-def _apply(rows: Int64, known: Int64, body: Bytes, found: Tokens, heads: Int32, table: Int32) -> Answer:
-    """Readings of the texts in `known`, whose templates' heads are given; rows[i] is the row of text i."""
-    holes, texts = found.hole[known], found.string[known]
-    if (found.hole[known + 1] - holes != heads[:, columns_of.HOLES]).any():
+def _apply(rows: Int64, known: Any, body: Bytes, found: Tokens, heads: Int32, table: Int32) -> Answer:
+    """Readings of the texts in `known`, whose templates' heads are given; rows[i] is the row of heads[i]. The rows of
+    the readings are places in `heads` still."""
+    if len(known) == len(found.fit):
+        known = slice(None)
+    holes, texts = found.hole[:-1][known], found.string[:-1][known]
+    if (found.hole[1:][known] - holes != heads[:, columns_of.HOLES]).any():
         raise AssertionError("holes of a template")
-    if (found.string[known + 1] - texts != heads[:, columns_of.STRINGS]).any():
+    if (found.string[1:][known] - texts != heads[:, columns_of.STRINGS]).any():
         raise AssertionError("strings of a template")
-    padded = np.append(found.numbers, np.nan)  # index -1: absent
-    boot, boot_right = _whole(padded, heads[:, columns_of.BOOT], holes)
-    seq, seq_right = _whole(padded, heads[:, columns_of.SEQ], holes)
-    part, wrong = _readings(body, found, table, heads, holes, texts, padded)
-    right = boot_right & seq_right
+    name, right = _names(found.numbers, heads, holes)
+    part, wrong = _readings(body, found, table, heads, holes, texts)
     right[wrong] = False
-    at = rows[known]
     if not right.all():
-        part = part.keep(right[part.row])
-        boot, seq = boot[right], seq[right]
-    return Answer(part.at(at.astype(np.int32)), at[right], boot, seq)
+        return Answer(part.keep(right[part.row]), rows[right], *name[:, right])
+    return Answer(part, rows, *name)
 
 
-def _whole(padded: Float64, hole: Int32, first: Any) -> tuple[Int64, Bool]:
-    """(boot or seq of each row, -1 when absent; whether it is as limits.whole wants it)."""
+def _names(numbers: Float64, heads: Int32, first: Any) -> tuple[Int64, Bool]:
+    """(boot and seq of each row, -1 where absent; whether both are as limits.whole wants them)."""
+    hole = heads.T[columns_of.BOOT : columns_of.SEQ + 1]
     given = hole >= 0
     if not given.any():
-        return np.full(len(hole), -1, np.int64), np.ones(len(hole), bool)
-    number = np.where(given, padded[np.where(given, hole + first, -1)], -1.0)
-    right = ~given | ((number >= 0) & (number < MAX_WHOLE) & (number == np.floor(number)))
-    return np.where(right, number, -1.0).astype(np.int64), right
+        return np.full(hole.shape, -1, np.int64), np.ones(len(first), bool)
+    number = numbers[hole + first] if given.all() else np.where(given, numbers[np.where(given, hole + first, -1)], 0.0)
+    name = number.astype(np.int64)
+    right = (name == number) & (number >= 0) & (number < MAX_WHOLE)
+    name[~(right & given)] = -1
+    return name, right[0] & right[1]
 
 
-def _readings(
-    body: Bytes, found: Tokens, table: Int32, heads: Int32, holes: Any, texts: Any, padded: Float64
-) -> tuple[Part, Any]:
+def _readings(body: Bytes, found: Tokens, table: Int32, heads: Int32, holes: Any, texts: Any) -> tuple[Part, Any]:
     """(all readings, by place in `heads`; places whose times or children the law has to judge)."""
     counts = heads[:, columns_of.COUNT]
     ends = np.cumsum(counts)
-    place = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    place = np.arange(len(counts), dtype=np.int32).repeat(counts)
     index = np.arange(ends[-1], dtype=np.int32) - (ends - counts).astype(np.int32)[place]
     entry = table.take(index + heads[:, columns_of.FIRST][place], axis=0).T
-    first_hole, first_text = holes[place], texts[place]
-    value = _values(padded, entry, first_hole)
-    time_ms, wrong = _times(padded, entry[columns_of.TIME], first_hole)
+    first_hole = holes[place]
+    value = _values(found.numbers, entry, first_hole)
+    time_ms, wrong = _times(found.numbers, entry[columns_of.TIME], first_hole)
     part = Part(place, index, entry[columns_of.METRIC], time_ms, value)
     if not len(found.starts):
         return part, place[wrong]
+    first_text = texts[place]
     strings = Strings(body, found.starts, found.ends)
     text = _texts(strings, entry[columns_of.TEXT], first_text)
     if text is not None:
@@ -114,24 +123,24 @@ def _readings(
     return replace(part, text=text, child=child, children=children), place[wrongs]
 
 
-def _values(padded: Float64, entry: Int32, first: Any) -> Float64:
+def _values(numbers: Float64, entry: Int32, first: Any) -> Float64:
     hole = entry[columns_of.VALUE]
     given = hole >= 0
     if given.all():
-        all_given: Float64 = padded[hole + first]
+        all_given: Float64 = numbers[hole + first]
         return all_given
-    return np.where(given, padded[np.where(given, hole + first, -1)], entry[columns_of.CONSTANT])
+    return np.where(given, numbers[np.where(given, hole + first, -1)], entry[columns_of.CONSTANT])
 
 
-def _times(padded: Float64, hole: Int32, first: Any) -> tuple[Int64, Any]:
+def _times(numbers: Float64, hole: Int32, first: Any) -> tuple[Int64, Any]:
     """(milliseconds, readings whose number is not as limits.moment wants it)."""
     given = hole >= 0
     if not given.any():
         return np.full(len(hole), NO_TIME, np.int64), np.zeros(0, np.int64)
-    number = np.where(given, padded[np.where(given, hole + first, -1)], 0.0)
+    number = np.where(given, numbers[np.where(given, hole + first, -1)], 0.0)
     wrong = (np.abs(number) >= MAX_WHOLE) | (number != np.floor(number))
     number[wrong] = 0.0
-    return np.where(given, number.astype(np.int64), NO_TIME), np.flatnonzero(wrong)
+    return np.where(given, number.astype(np.int64), NO_TIME), positions(wrong)
 
 
 def _texts(strings: Strings, string: Int32, first: Any) -> Any:
@@ -144,20 +153,30 @@ def _texts(strings: Strings, string: Int32, first: Any) -> Any:
 
 def _children(strings: Strings, string: Int32, first: Any) -> tuple[Int32 | None, tuple[str, ...], Int64]:
     """(codes, ids, readings whose child is no device id)."""
-    given = np.flatnonzero(string >= 0)
+    given = positions(string >= 0)
     if not len(given):
         return None, (), given
     encoded = strings.take((string + first)[given]).dictionary_encode()
     children = tuple(encoded.dictionary.to_pylist())
     codes = np.full(len(string), -1, np.int32)
     codes[given] = encoded.indices.to_numpy()
+    if _are_children(encoded.dictionary):
+        return codes, children, given[:0]
     wrong = np.array([not is_child(name) for name in children] + [False])
-    return codes, children, np.flatnonzero(wrong[codes])
+    return codes, children, positions(wrong[codes])
+
+
+def _are_children(ids: Any) -> bool:
+    """Whether all of a StringArray are device ids, as limits.is_child has it, without asking for each."""
+    offsets, body = lying(ids)
+    lengths = offsets[1:] - offsets[:-1]
+    few = int(lengths.min()) >= 1 and int(lengths.max()) <= MAX_CHILD_CHARS
+    return few and not body[offsets[0] : offsets[-1]].tobytes().translate(None, CHILD_CHARS)
 
 
 def _text_times(strings: Strings, string: Int32, first: Any, time_ms: Int64) -> Any:
     """Fill in times given as ISO 8601; readings where the text is none. Readings of an object share theirs."""
-    given = np.flatnonzero(string >= 0)
+    given = positions(string >= 0)
     if not len(given):
         return given
     which, back = np.unique((string + first)[given], return_inverse=True)

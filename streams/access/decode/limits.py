@@ -39,6 +39,9 @@ RULES: Final = {
 
 is_metric = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 is_child = re.compile(r"[a-z0-9-]{1,64}").fullmatch
+CHILD_CHARS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-"
+MAX_CHILD_CHARS: Final = 64
+"""The same, for who looks at all bytes of many at once."""
 _is_whole = re.compile(r"[0-9]{1,16}", re.ASCII).fullmatch
 _is_ms = re.compile(r"-?[0-9]{1,16}", re.ASCII).fullmatch
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

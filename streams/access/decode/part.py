@@ -52,10 +52,7 @@ def merge(one: Part, other: Part) -> Part:
         return one if len(one.row) else other
     row = np.concatenate([one.row, other.row])
     order = np.argsort(row, kind="stable")
-    children = {name: code for code, name in enumerate(dict.fromkeys((*one.children, *other.children)))}
-    child = None
-    if one.child is not None or other.child is not None:
-        child = np.concatenate([_codes(one, children), _codes(other, children)])[order]
+    child, children = _children(one, other)
     return Part(
         row[order],
         np.concatenate([one.index, other.index])[order],
@@ -63,16 +60,20 @@ def merge(one: Part, other: Part) -> Part:
         np.concatenate([one.time_ms, other.time_ms])[order],
         np.concatenate([one.value, other.value])[order],
         _texts(one, other, order),
-        child,
-        tuple(children),
+        None if child is None else child[order],
+        children,
     )
 
 
-def _codes(part: Part, children: dict[str, int]) -> Int32:
-    if part.child is None:
-        return np.full(len(part.row), -1, np.int32)
-    codes: Int32 = np.array([children[name] for name in part.children] + [-1], np.int32)
-    return codes[part.child]
+def _children(one: Part, other: Part) -> tuple[Int32 | None, tuple[str, ...]]:
+    """(codes of the children of both, one after the other; their ids)."""
+    if one.child is None and other.child is None:
+        return None, ()
+    index = dict(zip(one.children, range(len(one.children)), strict=True)) if other.children else {}
+    codes = np.array([*(index.setdefault(name, len(index)) for name in other.children), -1], np.int32)
+    ours = np.full(len(one.row), -1, np.int32) if one.child is None else one.child
+    theirs = np.full(len(other.row), -1, np.int32) if other.child is None else codes[other.child]
+    return np.concatenate([ours, theirs]), tuple(index) if other.children else one.children
 
 
 def _texts(one: Part, other: Part, order: npt.NDArray[np.intp]) -> Any:

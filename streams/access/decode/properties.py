@@ -16,12 +16,12 @@ _SURE_DIGITS: Final = 15
 
 
 class Given(NamedTuple):
-    """Of each row: boot and seq, -1 when absent; time_ms, NO_TIME when absent; whether it is wanted and right.
-    `dead` are wanted rows that are not right."""
+    """Of each row: boot and seq, -1 when absent; time_ms, NO_TIME when absent; None for what is absent everywhere.
+    `right`: whether it is wanted and right. `dead` are wanted rows that are not right."""
 
-    boot: Int64
-    seq: Int64
-    time_ms: Int64
+    boot: Int64 | None
+    seq: Int64 | None
+    time_ms: Int64 | None
     right: Bool
     dead: dict[int, str]
 
@@ -29,12 +29,18 @@ class Given(NamedTuple):
 def read(batch: pa.RecordBatch, wanted: Bool) -> Given:
     """The properties of all rows, wanted or not."""
     dead: dict[int, str] = {}
-    boot = numbers(batch.column("boot"), lambda text: whole_text(text, "boot"), -1, dead)
-    seq = numbers(batch.column("seq"), lambda text: whole_text(text, "seq"), -1, dead)
-    time_ms = numbers(batch.column("ts"), moment_text, NO_TIME, dead)
+    boot = _given(batch.column("boot"), lambda text: whole_text(text, "boot"), -1, dead)
+    seq = _given(batch.column("seq"), lambda text: whole_text(text, "seq"), -1, dead)
+    time_ms = _given(batch.column("ts"), moment_text, NO_TIME, dead)
+    if not dead:
+        return Given(boot, seq, time_ms, wanted, dead)
     right = wanted.copy()
     right[list(dead)] = False
     return Given(boot, seq, time_ms, right, {row: reason for row, reason in dead.items() if wanted[row]})
+
+
+def _given(column: Any, parse: Callable[[str], int], absent: int, dead: dict[int, str]) -> Int64 | None:
+    return None if column.null_count == len(column) else numbers(column, parse, absent, dead)
 
 
 def numbers(column: Any, parse: Callable[[str], int], absent: int, dead: dict[int, str]) -> Int64:
@@ -67,8 +73,10 @@ def _plain(column: Any) -> bool:
     return bool(((body[offsets[0] : offsets[-1]] - 48) <= 9).all() and sizes.min() >= 1 and sizes.max() <= _SURE_DIGITS)
 
 
-def agree(rule: str, properties: Int64, payload: Int64, dead: dict[int, str]) -> Int64:
+def agree(rule: str, properties: Int64 | None, payload: Int64, dead: dict[int, str]) -> Int64:
     """The number of each row: whichever of the two is given. Rows where both are and differ become dead."""
+    if properties is None:
+        return payload
     differ = (properties >= 0) & (payload >= 0) & (properties != payload)
     for row in np.flatnonzero(differ).tolist():
         dead.setdefault(row, f"{rule}: property says {properties[row]}, payload {payload[row]}")

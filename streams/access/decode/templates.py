@@ -73,10 +73,11 @@ class Templates:
         """Something failed while this was in use: forget everything before the next batch."""
         self._spoilt = True
 
-    def lookup(self, skeletons: list[bytes], counts: list[int]) -> Int32:
-        """The template of each skeleton, -1 where there is none. `counts`: how often each is in the batch."""
+    def lookup(self, skeletons: list[bytes], codes: Int32) -> Int32:
+        """The template of each skeleton, -1 where there is none. `codes`: which of them each text of the batch has."""
         found = list(map(self._ids.get, skeletons))
         if None in found:
+            counts = np.bincount(codes, minlength=len(skeletons)).tolist()
             worth = [i for i, known in enumerate(found) if known is None and self._is_worth(skeletons[i], counts[i])]
             for i in worth[:MAX_LEARNED_A_BATCH]:
                 found[i] = self._ids[skeletons[i]] = self._learn(skeletons[i])
