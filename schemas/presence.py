@@ -5,7 +5,7 @@ Version 1.
     device         device id; a gateway's children too
     publisher      in whose partition it lives
     state          vocabulary.Presence
-    reason         telemetry, connected, disconnected, will, silence
+    reason         telemetry, connected, disconnected, will, silence, removed (from the registry, or from this gateway)
     since          when it came or went, as far as is known (for a silence: when it was last heard of)
     time           stream time at which that was decided
     last_seen      receipt of the last message

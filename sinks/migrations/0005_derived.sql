@@ -180,7 +180,7 @@ CREATE TABLE IF NOT EXISTS presence
 (
     device String COMMENT 'device id; a gateway''s children too' CODEC(ZSTD(1)),
     state LowCardinality(String) COMMENT 'online or offline' CODEC(ZSTD(1)),
-    reason LowCardinality(String) COMMENT 'telemetry, connected, disconnected, will or silence' CODEC(ZSTD(1)),
+    reason LowCardinality(String) COMMENT 'telemetry, connected, disconnected, will, silence or removed' CODEC(ZSTD(1)),
     since DateTime64(3, 'UTC') COMMENT 'when it came or went, as far as is known' CODEC(DoubleDelta, ZSTD(1)),
     time DateTime64(3, 'UTC') COMMENT 'stream time at which that was decided' CODEC(DoubleDelta, ZSTD(1)),
     last_seen Nullable(DateTime64(3, 'UTC')) COMMENT 'receipt of the last message' CODEC(ZSTD(1)),
@@ -207,7 +207,7 @@ CREATE TABLE IF NOT EXISTS presence_newest
 (
     device String COMMENT 'device id; the key' CODEC(ZSTD(1)),
     state LowCardinality(String) COMMENT 'online or offline' CODEC(ZSTD(1)),
-    reason LowCardinality(String) COMMENT 'telemetry, connected, disconnected, will or silence' CODEC(ZSTD(1)),
+    reason LowCardinality(String) COMMENT 'telemetry, connected, disconnected, will, silence or removed' CODEC(ZSTD(1)),
     since DateTime64(3, 'UTC') COMMENT 'when it came or went, as far as is known' CODEC(ZSTD(1)),
     time DateTime64(3, 'UTC') COMMENT 'stream time at which that was decided' CODEC(ZSTD(1)),
     last_seen Nullable(DateTime64(3, 'UTC')) COMMENT 'receipt of the last message before that' CODEC(ZSTD(1)),

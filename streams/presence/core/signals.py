@@ -1,0 +1,99 @@
+"""Who spoke in a record of telemetry.readings, and who was told to have come or gone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from runtime.columns.arrays import positions
+from runtime.columns.types import Bool, Bytes, Int32, Int64
+from schemas.headers import number
+from schemas.vocabulary import Verdict
+from streams.presence.core.devices import Is, Why
+
+CAME_AND_WENT: Final[dict[str, tuple[Is, Why]]] = {
+    "connected": (Is.ONLINE, Why.CONNECTED),
+    "disconnected": (Is.OFFLINE, Why.DISCONNECTED),
+    "event/offline": (Is.OFFLINE, Why.WILL),
+}
+"""Event rows, by metric, that are no speech of the device. All others are: `config`, `reply/17` …"""
+
+
+class Coded:
+    """A dictionary column: `words` a StringArray without repeats, `codes` the word of each row."""
+
+    def __init__(self, column: Any) -> None:
+        self.words = column.dictionary
+        self.codes: Int32 = column.indices.to_numpy()
+
+    def last(self, rows: Int64 | None) -> Int64:
+        """int64[words]: of each word the last of these rows (None: all; ascending) that has it, -1 without."""
+        found: Int64 = np.full(len(self.words), -1, np.int64)
+        if rows is None:
+            found[self.codes] = np.arange(len(self.codes))
+        else:
+            found[self.codes[rows]] = rows
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Rows of a record by what they say; int64 row numbers, ascending.
+
+    spoke     accepted messages: their device is there, and their publisher; None: all rows
+    refused   denied messages and dead letters: their publisher is there, whoever they speak of
+    told      the platform, or a will, says that the device came or went: `state` and `why` of each
+
+    `publisher` is None where every device speaks for itself.
+    """
+
+    device: Coded
+    publisher: Coded | None
+    spoke: Int64 | None
+    refused: Int64
+    told: Int64
+    state: Bytes
+    why: Bytes
+
+
+_NO_ROWS: Final[Int64] = np.zeros(0, np.int64)
+_NO_CODES: Final[Bytes] = np.zeros(0, np.uint8)
+
+
+def read(batch: Any, counts: Mapping[str, bytes]) -> Signals:
+    """`batch`: schemas.readings.SCHEMA with at least one row, `counts`: headers of its record.
+
+    Replayed rows say what was once, not what is: they are left out.
+    """
+    by, own = batch.column("publisher"), batch.column("device")
+    device, publisher = Coded(own), None if own.equals(by) else Coded(by)
+    replayed = batch.column("replay_of")
+    fresh = None if replayed.null_count == len(replayed) else ~replayed.is_valid().to_numpy(zero_copy_only=False)
+    events, refusals = number(counts, "events") if "events" in counts else 0, _refusals(counts)
+    if fresh is None and not events and not refusals:
+        return Signals(device, publisher, None, _NO_ROWS, _NO_ROWS, _NO_CODES, _NO_CODES)
+    verdict = batch.column("verdict").to_numpy()
+    state, why = _told(batch.column("metric"), verdict) if events else (np.zeros(len(verdict), np.uint8),) * 2
+    speech = (verdict == Verdict.ACCEPTED) | ((verdict == Verdict.EVENT) & (state == Is.NEW))
+    told, refused = state != Is.NEW, (verdict == Verdict.DENIED) | (verdict == Verdict.DEAD_LETTER)
+    spoke, refused, told = (_rows(mask, fresh) for mask in (speech, refused, told))
+    return Signals(device, publisher, spoke, refused, told, state[told], why[told])
+
+
+def _refusals(counts: Mapping[str, bytes]) -> int:
+    return number(counts, "denied") + number(counts, "dead_letters")
+
+
+def _told(metric: Any, verdict: Bytes) -> tuple[Bytes, Bytes]:
+    """Of each row (state, why) that it tells; (NEW, …) where it tells nothing."""
+    words = [CAME_AND_WENT.get(word, (Is.NEW, Why.TELEMETRY)) for word in metric.dictionary.to_pylist()]
+    of_word = np.array([*words, (Is.NEW, Why.TELEMETRY)], np.uint8)
+    codes = metric.indices.fill_null(len(words)).to_numpy()
+    codes = np.where(verdict == Verdict.EVENT, codes, len(words))
+    return of_word[codes, 0], of_word[codes, 1]
+
+
+def _rows(mask: Bool, fresh: Bool | None) -> Int64:
+    found: Int64 = positions(mask if fresh is None else mask & fresh)
+    return found

@@ -1,0 +1,119 @@
+"""All that presence knows of one partition, and what it makes of each record."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from runtime.columns.spans import milliseconds
+from runtime.stage.contract import Frozen, Output, Record
+from runtime.stage.inband import InBand, News, key_of
+from schemas import ipc, presence, readings
+from schemas.control import Device, device_of, settings_key
+from schemas.errors import ContractError
+from schemas.headers import DerivedHeaders, number
+from schemas.topics import PRESENCE
+from schemas.vocabulary import Kind
+from streams.presence.core import rows, signals
+from streams.presence.core.devices import Is
+from streams.presence.core.watch import Watch
+from streams.presence.rules import decode, default
+
+log = logging.getLogger(__name__)
+
+SETTINGS: Final = settings_key("presence")
+_SCHEMA: Final = f"{presence.NAME}/{presence.VERSION}"
+
+
+class State:
+    """One partition. `told`: what the last record had to say, for metrics."""
+
+    def __init__(self) -> None:
+        self.settings = InBand(SETTINGS, decode, default())
+        self.registry = News()
+        self.refused = 0
+        """Registry records that could not be read."""
+        self.watch = Watch(self.settings.value)
+        self.told: rows.Changes | None = None
+
+    @property
+    def refusals(self) -> int:
+        """Records in band that could not be read."""
+        return self.refused + self.settings.refused
+
+    # --- records
+
+    def apply(self, record: Record) -> Sequence[Output]:
+        """One record for each tick; for another record one where there is something to say."""
+        self.told = told = self._take(record)
+        if told is None and record.kind is not Kind.TICK:
+            return []
+        time_ms = self.watch.time_ms
+        value = b"" if told is None else ipc.encode(rows.batch(told, time_ms, self.watch.devices.table.ids))
+        count = 0 if told is None else len(told.device)
+        return [Output(PRESENCE, value, DerivedHeaders(_SCHEMA, record.kind, time_ms, count).encode())]
+
+    def _take(self, record: Record) -> rows.Changes | None:
+        if record.kind is Kind.TICK:
+            return self.watch.tick(number(record.headers, "time"))
+        if record.kind is Kind.CONTROL:
+            return self._control(record)
+        batch = readings.read(record.headers, record.value)
+        if not len(batch):
+            return None
+        return self.watch.take(signals.read(batch, record.headers), milliseconds(batch.column("received_at")))
+
+    # --- control
+
+    def _control(self, record: Record) -> rows.Changes | None:
+        if self.settings.take(record):
+            self.watch.set_rules(self.settings.value)
+            return None
+        key = key_of(record)
+        device = device_of(key)
+        if device is None or not self.registry.take(record):
+            return None
+        try:
+            found = Device.decode(key, record.value) if record.value else None
+        except ContractError as error:
+            self.refused += 1
+            log.error("a registry record was refused: %s", error)
+            return None
+        return self.watch.remove(device, None if found is None or found.state == "removed" else found.parent or device)
+
+    # --- snapshots
+
+    def freeze(self) -> Frozen:
+        meta = {
+            "time_ms": self.watch.time_ms,
+            "clock": self.watch.clock,
+            "untracked": self.watch.devices.untracked,
+            "settings": self.settings.stored(),
+            "registry": self.registry.stored(),
+            "refused": self.refused,
+        }
+        return Frozen(meta, self.watch.devices.arrays())
+
+    @classmethod
+    def restored(cls, stored: Frozen) -> "State":
+        state, meta = cls(), stored.meta
+        state.settings.restore(**meta["settings"])
+        state.registry.restore(meta["registry"])
+        state.refused = meta["refused"]
+        watch = state.watch = Watch(state.settings.value)
+        watch.time_ms, watch.clock = meta["time_ms"], meta["clock"]
+        watch.devices.restore(dict(stored.arrays))
+        watch.devices.untracked = meta["untracked"]
+        return state
+
+    def sizes(self) -> dict[str, int]:
+        devices = self.watch.devices
+        told = devices.columns.told[: devices.size]
+        return {
+            "devices": devices.watched,
+            "online": int(np.count_nonzero(told == Is.ONLINE)),
+            "held": len(devices.held),
+            "untracked": devices.untracked,
+            "bytes": devices.nbytes,
+        }

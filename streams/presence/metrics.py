@@ -1,0 +1,30 @@
+"""Metrics of the presence stage, beside those of every stage (runtime/stage/metrics.py); gauges of devices, of those
+online and of those held are `millrace_stage_state_items{stage="presence"}`."""
+
+from prometheus_client import Counter
+
+from streams.presence.core.devices import Is, Why
+from streams.presence.core.rows import Changes
+
+CHANGES = Counter(
+    "millrace_presence_changes_total", "changes told, by what devices are now and why", ["state", "reason"]
+)
+KEPT_BACK = Counter("millrace_presence_kept_back_total", "changes that damping kept back, when the next one is told")
+REFUSED = Counter("millrace_presence_refused_total", "rules and registry records in band that could not be read")
+
+_BY_REASON = {
+    (state, why): CHANGES.labels(state.name.lower(), why.name.lower())
+    for why in Why
+    for state in (Is.OFFLINE, Is.ONLINE)
+    if (state is Is.ONLINE) == (why in (Why.TELEMETRY, Why.CONNECTED))
+}
+
+
+def observe(told: Changes) -> None:
+    """Count the changes of one record."""
+    KEPT_BACK.inc(int(told.flaps.sum()))
+    for why in Why:
+        count = int((told.why == why).sum())
+        if count:
+            state = Is.ONLINE if why in (Why.TELEMETRY, Why.CONNECTED) else Is.OFFLINE
+            _BY_REASON[state, why].inc(count)
