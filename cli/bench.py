@@ -11,7 +11,18 @@ from typing import Any, Final
 import click
 import orjson
 
-GROUPS: Final = ("decode", "anomaly_residual", "anomaly_faults", "access", "bridge", "http", "sink", "growth", "e2e")
+GROUPS: Final = (
+    "decode",
+    "anomaly_residual",
+    "anomaly_faults",
+    "access",
+    "presence",
+    "bridge",
+    "http",
+    "sink",
+    "growth",
+    "e2e",
+)
 """Modules of benchmarks/, cheap ones first."""
 
 

@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "device": "cli.device",
     "policy": "cli.policy",
     "detector": "cli.detector",
+    "presence": "cli.presence",
     "incident": "cli.incident",
     "backtest": "cli.backtest",
     "windows": "cli.windows",

@@ -20,6 +20,7 @@ SETTINGS = {
     "access": ("streams.access.settings", "Settings"),
     "aggregate": ("streams.aggregate.settings", "Settings"),
     "anomaly": ("streams.anomaly.settings", "Settings"),
+    "presence": ("streams.presence.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
     "watch": ("monitoring.watch.settings", "WatchSettings"),
 }
@@ -31,6 +32,7 @@ METRICS = (
     "streams.access.metrics",
     "streams.aggregate.metrics",
     "streams.anomaly.metrics",
+    "streams.presence.metrics",
     "runtime.stage.metrics",
     "sinks.metrics",
     "monitoring.watch.metrics",

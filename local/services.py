@@ -32,6 +32,7 @@ SERVICES: Final = (
     Row("access", "streams.access", ("init",)),
     Row("aggregate", "streams.aggregate", ("init",)),
     Row("anomaly", "streams.anomaly", ("init",)),
+    Row("presence", "streams.presence", ("init",)),
     Row("sink", "sinks", ("init",), _CLICKHOUSE),
     Row("bridge-http", "bridge.http", ("init",), ("LISTEN",)),
     Row(

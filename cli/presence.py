@@ -1,0 +1,144 @@
+"""`millrace presence`: who is there, and by which rules that is told."""
+
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from cli import inband
+from cli.context import data_option, settings
+from runtime.kafka import topics
+from runtime.settings import KafkaSettings
+from schemas.control import settings_key
+from schemas.vocabulary import Presence
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.settings import ClickHouseSettings
+from streams.presence.rules import Rules, check, decode, default
+
+KEY: Final = settings_key("presence")
+_LIST: Final = """
+SELECT device, state, reason, since, last_seen, expected_s, flaps, publisher, time FROM presence_current
+WHERE ({state:String} = '' OR state = {state:String}) AND startsWith(device, {prefix:String})
+ORDER BY since DESC, device LIMIT {limit:UInt32}"""
+_TOTALS: Final = "SELECT state, count() FROM presence_current GROUP BY state"
+
+
+@click.group()
+def presence() -> None:
+    """Presence: which devices are there, since when, and why that is thought. The rules: streams/presence/README.md.
+
+    Example: millrace presence list --offline
+    """
+
+
+@presence.command("list")
+@click.option("--offline", "state", flag_value=str(Presence.OFFLINE), help="Only those that are not there.")
+@click.option("--online", "state", flag_value=str(Presence.ONLINE), help="Only those that are.")
+@click.option("--device", "prefix", default="", help="Only ids that begin so.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
+@data_option
+def list_(state: str | None, prefix: str, limit: int, as_json: bool, data: Path) -> None:
+    """Devices, those that came or went last first. Example: millrace presence list --offline"""
+    with closing(ClickHouse(settings(ClickHouseSettings, data))) as db:
+        given = {"state": state or "", "prefix": prefix, "limit": limit}
+        found = db.rows(_LIST, given)
+        totals = {str(name): int(count) for name, count in db.rows(_TOTALS)}
+    rows = [dict(zip(_NAMES, row, strict=True)) for row in found]
+    if as_json:
+        click.echo(orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode())
+        return
+    if rows:
+        _print(rows, datetime.now(UTC))
+    summed = ", ".join(f"{totals.get(str(name), 0)} {name}" for name in Presence)
+    click.echo(summed + (f"; the first {limit} are shown" if len(rows) == limit else ""), err=True)
+
+
+@presence.command("check")
+@inband.file_argument
+def check_(file: Path) -> None:
+    """Check FILE and name every mistake with its line; exit code 1 when there is one.
+
+    Example: millrace presence check presence.yaml
+    """
+    click.echo(f"{file}: {_summary(inband.read(file, check))}")
+
+
+@presence.command()
+@inband.file_argument
+@data_option
+def apply(file: Path, data: Path) -> None:
+    """Check FILE and publish it. It takes effect in each partition at an offset, within a second.
+
+    A file with a mistake changes nothing. Prints the version: epoch and offset in platform.control.
+    Example: millrace presence apply presence.yaml
+    """
+    found = inband.read(file, check)
+    epoch, offset = inband.publish(settings(KafkaSettings, data), KEY, found.encode(), "millrace presence show")
+    click.echo(f"presence {epoch}/{offset} published: {_summary(found)}")
+
+
+@presence.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
+@data_option
+def show(as_json: bool, data: Path) -> None:
+    """The rules published last, as they were checked, or those that came with Millrace.
+
+    Example: millrace presence show > presence.yaml
+    """
+    kafka = settings(KafkaSettings, data)
+    known = topics.read_control(kafka)
+    found, what = default(), "that came with Millrace: none were published"
+    if KEY in known:
+        offset, value = known[KEY]
+        found, what = decode(value), f"{inband.epoch(kafka)}/{offset}"
+    if as_json:
+        click.echo(found.encode())
+        return
+    click.echo(f"# presence {what}")
+    click.echo(yaml.safe_dump(found.plain(), sort_keys=False, allow_unicode=True), nl=False)
+
+
+_NAMES: Final = ("device", "state", "reason", "since", "last_seen", "expected_s", "flaps", "publisher", "time")
+
+
+def _print(rows: list[dict[str, Any]], now: datetime) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("device", "state", "since", "for", "reason", "last seen", "may be silent", "flaps", "by"):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        seen, since = row["last_seen"], row["since"].replace(tzinfo=UTC)
+        table.add_row(
+            row["device"],
+            row["state"],
+            f"{since:%Y-%m-%d %H:%M:%S}",
+            _long(max(0.0, (now - since).total_seconds())),
+            row["reason"],
+            "" if seen is None else f"{seen:%Y-%m-%d %H:%M:%S}",
+            "" if row["expected_s"] is None else _long(row["expected_s"]),
+            str(row["flaps"] or ""),
+            "" if row["publisher"] == row["device"] else row["publisher"],
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _long(seconds: float) -> str:
+    """A duration for people, to two digits or so."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _summary(found: Rules) -> str:
+    return (
+        f"silent after {found.factor:g} times the usual gap, held after {found.changes} changes within "
+        f"{_long(found.within_ms / 1000)}"
+    )
