@@ -15,6 +15,8 @@ GROUPS: Final = (
     "decode",
     "anomaly_residual",
     "anomaly_faults",
+    "faults",
+    "anomaly",
     "access",
     "presence",
     "bridge",

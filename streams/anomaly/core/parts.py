@@ -21,6 +21,8 @@ from streams.anomaly.core.told import Told
 from streams.anomaly.detectors import SHIFT
 
 _RESIDUAL: Final = "residual_"
+_SLACK: Final = 8
+"""Arrays of series have so small a part of room to spare: they are what a worker's memory holds."""
 DEVICE: Final = "device"
 
 
@@ -59,7 +61,7 @@ class Parts:
         size, known = self.table.size, len(self.rules)
         self.owners.grow(len(self.table.devices.words))
         if size > self.memory.capacity:
-            capacity = max(1024, 1 << (size - 1).bit_length())
+            capacity = max(1024, size + size // _SLACK)
             self.memory.grow(capacity)
             self.residual.grow(capacity)
         if size > known:
