@@ -38,7 +38,13 @@ class UpError(MillraceError):
     is_flag=True,
     help="Open MQTT without TLS on 127.0.0.1 as well, for trying out: the client id stands for the identity.",
 )
-def up(data: Path, detach: bool, insecure: bool) -> None:
+@click.option(
+    "--kafka-brokers",
+    "brokers",
+    type=click.Choice(["1", "3"]),
+    help="3: every topic on three brokers, two of which must have a record before it counts. Fixed at the first start.",
+)
+def up(data: Path, detach: bool, insecure: bool, brokers: str | None) -> None:
     """Start Kafka, ClickHouse, mosquitto and Millrace's services, and keep them running.
 
     Example: millrace up --insecure-loopback --detach
@@ -46,9 +52,9 @@ def up(data: Path, detach: bool, insecure: bool) -> None:
     _check_machine()
     data = data.resolve()
     if detach:
-        _detached(data, insecure)
+        _detached(data, insecure, brokers)
     else:
-        _in_the_foreground(data, insecure)
+        _in_the_foreground(data, insecure, brokers)
 
 
 @click.command()
@@ -89,10 +95,10 @@ def _check_machine() -> None:
         raise UpError(f"this machine lacks:{lines}\n`make setup` installs all of it where it may")
 
 
-def _in_the_foreground(data: Path, insecure: bool) -> None:
+def _in_the_foreground(data: Path, insecure: bool, brokers: str | None) -> None:
     with told.lock(data):
         logs.configure("up", form="human")
-        platform = Platform.on(data, insecure)
+        platform = Platform.on(data, insecure, int(brokers) if brokers else None)
         platform.logs.mkdir(exist_ok=True)
         lines = "".join(f"{key}={value}\n" for key, value in platform.client_environment().items())
         told.write(platform.run, "env", lines.encode())
@@ -108,7 +114,7 @@ def _in_the_foreground(data: Path, insecure: bool) -> None:
             raise UpError(_failures(told.read(data) or {}, data))
 
 
-def _detached(data: Path, insecure: bool) -> None:
+def _detached(data: Path, insecure: bool, brokers: str | None) -> None:
     if told.is_running(data):
         with told.lock(data):  # says so and how to go on
             pass
@@ -117,7 +123,7 @@ def _detached(data: Path, insecure: bool) -> None:
     argv = [sys.executable, "-m", "cli.main", "up", "--data", str(data)]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            argv + ["--insecure-loopback"] * insecure,
+            argv + ["--insecure-loopback"] * insecure + (["--kafka-brokers", brokers] if brokers else []),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

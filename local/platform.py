@@ -16,11 +16,13 @@ from local.engines.clickhouse import ClickHouse
 from local.engines.kafka import Kafka
 from local.engines.mosquitto import BRIDGE_USER, Mosquitto
 from local.supervisor import Spec
+from runtime.errors import RefusedError
 
 USUAL: Final = {"mqtt": 1883, "mqtts": 8883, "http": 8080, "kafka": 9092, "clickhouse": 8123}
 BRIDGE_CLIENT: Final = "millrace.bridge.0"
 """Client id of the bridge with MILLRACE_INSTANCE=0: its session is made before the device listeners open.
 No device can have it: `.` is not in the grammar of device ids."""
+MOST_BROKERS: Final = 3
 AUTHORITY: Final = "identity"
 """Folder below the data folder where the certificate authority lives; `millrace device add --cert` uses it too."""
 
@@ -32,11 +34,17 @@ class Platform:
     data: Path
     port: Mapping[str, int]
     insecure: bool
+    brokers: tuple[Kafka, ...]
 
     @classmethod
-    def on(cls, data: Path, insecure: bool) -> "Platform":
-        """Choose ports: the usual ones where they are free."""
-        return cls(data.resolve(), {name: ports.choose(usual) for name, usual in USUAL.items()}, insecure)
+    def on(cls, data: Path, insecure: bool, brokers: int | None = None) -> "Platform":
+        """Choose ports: the usual ones where they are free. `brokers`: None for as many as there were, at first one.
+
+        Raises RefusedError where data of another number of brokers is there.
+        """
+        data = data.resolve()
+        port = {name: ports.choose(usual) for name, usual in USUAL.items()}
+        return cls(data, port, insecure, _brokers(data, brokers, port["kafka"]))
 
     @property
     def logs(self) -> Path:
@@ -45,10 +53,6 @@ class Platform:
     @property
     def run(self) -> Path:
         return self.data / "run"
-
-    @property
-    def kafka(self) -> Kafka:
-        return Kafka(self.data / "kafka", self.port["kafka"], ports.free()[0])
 
     @property
     def clickhouse(self) -> ClickHouse:
@@ -66,14 +70,19 @@ class Platform:
             "mqtt": f"mqtt://{at}:{self.port['mqtt']}" if self.insecure else None,
             "mqtts": f"mqtts://{at}:{self.port['mqtts']}",
             "http": f"http://{at}:{self.port['http']}",
-            "kafka": f"{at}:{self.port['kafka']}",
+            "kafka": self.bootstrap,
             "clickhouse": self.clickhouse.url,
         }
+
+    @property
+    def bootstrap(self) -> str:
+        return ",".join(broker.bootstrap for broker in self.brokers)
 
     def environment(self) -> dict[str, str]:
         """Settings of the services, by name without prefix."""
         return {
-            "KAFKA_BOOTSTRAP": f"{ports.LOOPBACK}:{self.port['kafka']}",
+            "KAFKA_BOOTSTRAP": self.bootstrap,
+            "REPLICATION": str(len(self.brokers)),
             "CLICKHOUSE_URL": self.clickhouse.url,
             "CLICKHOUSE_PASSWORD_FILE": str(self.clickhouse.password_file),
             "MQTT_URL": self.mosquitto.bridge_url,
@@ -103,9 +112,8 @@ class Platform:
 
     def specs(self) -> list[Spec]:
         """Engines, then services, in the order of the start."""
-        broker = self.kafka
         engines = [
-            Spec("kafka", broker.program, start_limit_s=90),
+            *(Spec(broker.folder.name, broker.program, start_limit_s=90) for broker in self.brokers),
             Spec("clickhouse", self.clickhouse.program),
             Spec("mosquitto", self.mosquitto.program, watched=False),
         ]
@@ -115,7 +123,31 @@ class Platform:
         probes = ports.free()[0]
         make = partial(services.program, row, self.environment(), probes)
         extra = {} if row.one_shot else {"metrics": f"http://{ports.LOOPBACK}:{probes}/metrics"}
-        return Spec(row.name, make, row.after, row.one_shot, extra=extra)
+        kafka = tuple(broker.folder.name for broker in self.brokers)
+        after = (*row.after, *kafka) if "kafka" in row.after else row.after
+        return Spec(row.name, make, after, row.one_shot, extra=extra)
+
+
+def _brokers(data: Path, wanted: int | None, port: int) -> tuple[Kafka, ...]:
+    """Brokers 1 to n in the folders kafka, kafka-2 …; the first has the usual port."""
+    known = sum((data / _folder(node)).exists() for node in range(1, MOST_BROKERS + 1))
+    count = wanted or known or 1
+    if known and (data / "kafka.cluster").exists() != (count > 1):
+        raise RefusedError(
+            f"{data} holds the data of {'several brokers' if count == 1 else 'one broker'}, not of {count}: start it"
+            " without --kafka-brokers, or choose another --data"
+        )
+    controllers = tuple(ports.free(count))
+    more = [port, *(ports.free(count - 1) if count > 1 else ())]
+    several = controllers if count > 1 else ()
+    return tuple(
+        Kafka(data / _folder(node), more[node - 1], controllers[node - 1], node=node, controller_ports=several)
+        for node in range(1, count + 1)
+    )
+
+
+def _folder(node: int) -> str:
+    return "kafka" if node == 1 else f"kafka-{node}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,17 @@ class Row:
 _CLICKHOUSE: Final = ("CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
 _MQTT: Final = ("MQTT_URL", "MQTT_USER", "MQTT_PASSWORD_FILE")
 
+_INIT: Final = (*_CLICKHOUSE, "STARTING_POLICY", "REPLICATION")
+
 SERVICES: Final = (
-    Row("init", "cli.main", ("kafka", "clickhouse"), (*_CLICKHOUSE, "STARTING_POLICY"), ("init",), one_shot=True),
+    Row(
+        "init",
+        "cli.main",
+        ("kafka", "clickhouse"),
+        _INIT,
+        ("init",),
+        one_shot=True,
+    ),
     Row("relay", "bridge.relay", ("init",)),
     Row("bridge", "bridge.mqtt", ("init", "mosquitto"), _MQTT),
     Row("access", "streams.access", ("init",)),

@@ -1,4 +1,4 @@
-"""Apache Kafka as one KRaft node on the loopback, from the jars that `make setup` copied to .deps/kafka."""
+"""Apache Kafka as one or three KRaft nodes on the loopback, from the jars that `make setup` copied to .deps/kafka."""
 
 import shutil
 import socket
@@ -34,7 +34,11 @@ _BROKERS_REQUEST: Final = bytes.fromhex("00000012 0003 0001 00000001 ffff 000000
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """One broker. `folder` holds its data; the ports may change from one start to the next."""
+    """One broker. `folder` holds its data; the ports may change from one start to the next.
+
+    Of several, `node` counts from 1 and `controller_ports` are those of all, in order; the cluster's id is in a file
+    beside their folders. One that lost its folder comes back empty and copies what it lacks from the others.
+    """
 
     folder: Path
     port: int
@@ -43,6 +47,8 @@ class Kafka:
     """More options of the JVM."""
     more: str = ""
     """More lines of server.properties; the last of equal names counts."""
+    node: int = 1
+    controller_ports: tuple[int, ...] = ()
 
     @property
     def bootstrap(self) -> str:
@@ -56,13 +62,23 @@ class Kafka:
         return Program("kafka", self._java(*self.jvm, "kafka.Kafka", str(self._properties)), self._ready)
 
     @property
+    def _controller_ports(self) -> tuple[int, ...]:
+        return self.controller_ports or (self.controller_port,)
+
+    @property
     def _properties(self) -> Path:
         return self.folder / "server.properties"
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = Template((_TEMPLATES / "server.properties").read_text()).substitute(
-            port=self.port, controller_port=self.controller_port, log=self.folder / "log"
+            port=self.port,
+            controller_port=self.controller_port,
+            log=self.folder / "log",
+            node=self.node,
+            voters=",".join(f"{n}@{LOOPBACK}:{port}" for n, port in enumerate(self._controller_ports, 1)),
+            replication=len(self._controller_ports),
+            in_sync=max(1, len(self._controller_ports) - 1),
         )
         self._properties.write_text(text + self.more)
 
@@ -77,11 +93,21 @@ class Kafka:
     def _format(self) -> None:
         # formatting is not atomic: a kill in the middle must not leave a folder that looks formatted
         shutil.rmtree(self.folder / "log", ignore_errors=True)
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = self._cluster()
         argv = self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties))
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:
             raise ProgramError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def _cluster(self) -> str:
+        """The cluster's id: of one broker its own; of several the one that the first to be formatted chose."""
+        new = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not self.controller_ports:
+            return new
+        file = self.folder.parent / "kafka.cluster"
+        if not file.exists():
+            file.write_text(new)
+        return file.read_text()
 
     def _ready(self) -> bool:
         """It answers a metadata request and knows of a broker, itself: it is past its start and not fenced."""

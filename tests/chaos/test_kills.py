@@ -13,7 +13,7 @@ KILLS = int(os.environ.get("KILLS", "60"))
 SEED = int(os.environ.get("SEED", "1"))
 
 
-def _account(running: Running, publishers: list[Publisher]) -> tuple[int, int, int]:
+def account(running: Running, publishers: list[Publisher]) -> tuple[int, int, int]:
     """(messages, lost, doubled) of what was published, by what ClickHouse holds."""
     rows = (
         running.clickhouse()
@@ -44,7 +44,7 @@ def _run(tmp_path: Path, kills: int, pause_s: tuple[float, float], crash_broker:
         for publisher in publishers:
             publisher.finish()
         ledger = running.wait_quiet(at_least=sum(p.published for p in publishers))
-        messages, lost, doubled = _account(running, publishers)
+        messages, lost, doubled = account(running, publishers)
         print(f"\nkills {killer.total} {killer.kills}: messages {messages}, lost {lost}, doubled {doubled}; {ledger}")
         assert (lost, doubled) == (0, 0)
         assert ledger["messages"]["difference"] == 0

@@ -17,6 +17,7 @@ import pytest
 from local import status
 from local.platform import USUAL, Platform
 from local.services import SERVICES
+from runtime.errors import RefusedError
 
 LIMIT_S = 90.0
 ENGINES = ("kafka", "clickhouse", "mosquitto")
@@ -166,3 +167,19 @@ def test_what_the_machine_lacks_is_named_with_the_command(monkeypatch: pytest.Mo
     lacking = {what.what.split()[0]: what.command for what in platform.missing()}
     assert set(lacking) == {"mosquitto", "Java", "Kafka's"}
     assert lacking["Kafka's"] == "make setup"
+
+
+def test_the_number_of_brokers_is_that_of_the_first_start(tmp_path: Path) -> None:
+    three = Platform.on(tmp_path / "three", False, 3)
+    assert len(three.bootstrap.split(",")) == 3
+    assert {spec.name for spec in three.specs()} >= {"kafka", "kafka-2", "kafka-3"}
+    for broker in three.brokers:
+        broker.folder.mkdir(parents=True)
+    (tmp_path / "three" / "kafka.cluster").write_text("x")
+    assert len(Platform.on(tmp_path / "three", False).brokers) == 3
+    with pytest.raises(RefusedError, match="several brokers, not of 1"):
+        Platform.on(tmp_path / "three", False, 1)
+    (tmp_path / "one" / "kafka").mkdir(parents=True)
+    with pytest.raises(RefusedError, match="one broker, not of 3"):
+        Platform.on(tmp_path / "one", False, 3)
+    assert len(Platform.on(tmp_path / "one", False).brokers) == 1
