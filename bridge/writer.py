@@ -79,11 +79,12 @@ class Writer:
             self._tick.cancel()
             self._tick = None
 
-    def added(self, rows: int, size_bytes: int) -> None:
-        """Rows were put into the intake: account for them, and close the group if it is full."""
+    def added(self, rows: int, size_bytes: int, platform: int = 0) -> None:
+        """Rows were put into the intake, of messages and of the platform's own: account for them, and close the group
+        if it is full."""
         metrics.MESSAGES.inc(rows)
         metrics.BYTES.inc(size_bytes)
-        if self.intake.add(rows, size_bytes):
+        if self.intake.add(rows, size_bytes, platform):
             self.close()
         elif self._linger is None:
             self._linger = self._loop.call_later(self._linger_s, self.close)
@@ -95,7 +96,7 @@ class Writer:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if not self.intake.open.rows:
+        if not self.intake.open.held_bytes:
             return
         try:
             group, records = self.intake.close(self._loop.time())
@@ -132,7 +133,7 @@ class Writer:
                     topics.RAW,
                     record.value,
                     partition=record.partition,
-                    headers=headers.raw_data(record.rows),
+                    headers=headers.raw_data(record.rows, record.platform),
                     on_delivery=partial(self._delivered, group),
                 )
             except BufferError:

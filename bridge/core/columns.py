@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from bridge.core.rows import OVERHEAD_BYTES, WIDTH, Properties
 from schemas import ipc, raw
+from schemas.vocabulary import Transport
 
 _HEAD: Final = ipc.head(raw.SCHEMA)
 _TIME: Final = raw.SCHEMA.field("received_at").type
@@ -19,11 +20,13 @@ _CUT_KEEPS_BYTES: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A data record of telemetry.raw: `value` is one Arrow IPC stream of `rows` rows of one partition."""
+    """A data record of telemetry.raw: `value` is one Arrow IPC stream of `rows` rows of one partition, of which
+    `platform` are the platform's own."""
 
     partition: int
     value: bytes
     rows: int
+    platform: int
 
 
 def batch(flat: list[Any], payload_bytes: int) -> pa.RecordBatch:
@@ -55,13 +58,15 @@ def records(partitions: Sequence[list[Any]], record_bytes: int, payload_bytes: i
     A record holds at most `record_bytes` of rows (before compression), or one row that alone is larger.
     """
     whole = batch([item for rows in partitions for item in rows], payload_bytes)
+    platform = np.frombuffer(whole.column("transport").buffers()[1], np.uint8) == Transport.PLATFORM
     found: list[Record] = []
     at = 0
     for partition, rows in enumerate(partitions):
         end = at + len(rows) // WIDTH
         for first, last in _pieces(whole, at, end, record_bytes):
             piece = whole.slice(first, last - first)
-            found.append(Record(partition, b"".join((_HEAD, piece.serialize(), ipc.END)), last - first))
+            value = b"".join((_HEAD, piece.serialize(), ipc.END))
+            found.append(Record(partition, value, last - first, int(np.count_nonzero(platform[first:last]))))
         at = end
     return found
 

@@ -31,6 +31,9 @@ class Group:
     """Rows that were received together and are acknowledged together."""
 
     rows: int = 0
+    """Of messages."""
+    platform: int = 0
+    """Rows of the platform's own, which nobody waits for."""
     held_bytes: int = 0
     pending: int = 0
     """Records that Kafka has not acknowledged yet."""
@@ -59,16 +62,18 @@ class Intake:
         """Whether messages that were promised nothing (QoS 0) are to be dropped."""
         return self.held_bytes > self.limits.budget_bytes * SHED
 
-    def add(self, rows: int, size_bytes: int) -> bool:
-        """Account for rows that were put. True when the open group is full and has to be closed."""
-        cost = size_bytes + OVERHEAD_BYTES * rows
+    def add(self, rows: int, size_bytes: int, platform: int = 0) -> bool:
+        """Account for rows that were put, of messages and of the platform's own. True when the open group is full and
+        has to be closed."""
+        cost = size_bytes + OVERHEAD_BYTES * (rows + platform)
         group = self.open
         group.rows += rows
+        group.platform += platform
         group.held_bytes += cost
         self.held_bytes += cost
         if self.held_bytes > self.limits.budget_bytes:
             self.paused = True
-        return group.rows >= self.limits.group_rows or group.held_bytes >= self.limits.group_bytes
+        return group.rows + group.platform >= self.limits.group_rows or group.held_bytes >= self.limits.group_bytes
 
     def close(self, now_s: float) -> tuple[Group, list[columns.Record]]:
         """Close the open group and build its records. The caller counts `group.pending` down as Kafka answers."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from schemas.partition import partition_of
 
 Route = tuple[Callable[[Any], None], bytes]
-"""(extend of the rows of the topic's partition, publisher)."""
+"""(extend of the rows of the topic's partition, publisher). `extend` takes the items of one row."""
 
 CACHED_TOPIC_BYTES: Final = 256
 """No valid uplink topic is longer; longer ones are not remembered, so hostile topics cannot fill the memory."""
@@ -28,11 +28,16 @@ class Routes:
         self._extends = [partition.extend for partition in rows]
         self._size = size
         self._old: dict[bytes, Route] = {}
+        self._special: dict[bytes, Route] = {}
         self.cache: dict[bytes, Route] = {}
+
+    def divert(self, topic: bytes, take: Callable[[Any], None]) -> None:
+        """Rows of this topic go to `take` and nowhere else; that costs the rows of other topics nothing."""
+        self._special[topic] = take, b""
 
     def route(self, topic: bytes) -> Route:
         """The route of a topic that is not in `cache`."""
-        found = self._old.get(topic)
+        found = self._special.get(topic) or self._old.get(topic)
         if found is None:
             device = publisher_of(topic)
             found = self._extends[partition_of(device, len(self._extends))], device

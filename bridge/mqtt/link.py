@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bridge.core.intake import Intake
+from bridge.core.rows import Row
 from bridge.mqtt import metrics
+from bridge.mqtt.core import connects
 from bridge.mqtt.core.outgoing import Outgoing
 from bridge.mqtt.core.properties import PropertyCache
 from bridge.mqtt.core.receipts import Asked, receipts
@@ -31,6 +33,7 @@ class Link:
         self._writer = writer
         self._outgoing = Outgoing()
         self._malformed = self._dropped = 0
+        self._lines = self._told = 0
         writer.on_pause.append(self._on_pause)
 
     @property
@@ -38,8 +41,25 @@ class Link:
         """Whether nothing is to be read: over budget, or stopping."""
         return self.draining or self.intake.paused
 
+    def listen(self, log_topic: str) -> None:
+        """Take messages on this topic for lines of the broker's log."""
+        self.intake.routes.divert(log_topic.encode(), self._line)
+
     def took(self, rows: int, size_bytes: int) -> None:
-        self._writer.added(rows, size_bytes)
+        """Of `rows` some may have been lines of the log."""
+        lines, told, self._lines, self._told = self._lines, self._told, 0, 0
+        self._writer.added(rows - lines, size_bytes, told)
+        if told:
+            metrics.CONNECTIONS.inc(told)
+
+    def _line(self, row: Row) -> None:
+        """What a line of the broker's log tells of a device takes its place among the device's messages."""
+        self._lines += 1
+        told = connects.parse(row[2])
+        if told is not None:
+            found = connects.platform_row(told, row[5])
+            self.intake.route(found[1])[0](found)
+            self._told += 1
 
     def read(self, dropped: int) -> None:
         """One read is done; it dropped so many QoS 0 messages."""

@@ -10,6 +10,9 @@ DROPPED_QOS0 = Counter(
 )
 CUT = Counter("millrace_bridge_mqtt_cut", "Messages of which only the beginning was kept: too large for a record.")
 MALFORMED = Counter("millrace_bridge_mqtt_malformed_properties", "Messages whose properties could not be read.")
+CONNECTIONS = Counter(
+    "millrace_bridge_mqtt_connections", "Connects and disconnects of devices that the broker's log told of."
+)
 RECEIPTS = Counter("millrace_bridge_mqtt_receipts", "End-to-end acknowledgements published.")
 RECEIPTS_DROPPED = Counter(
     "millrace_bridge_mqtt_receipts_dropped", "End-to-end acknowledgements dropped: the broker takes them too slowly."

@@ -44,6 +44,10 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
         UPLINK_FILTER,
         doc="what to subscribe to; $share/group/d/# only on clusters that keep a client's messages together",
     )
+    mqtt_log_topic: str = setting(
+        "$SYS/broker/log/N",
+        doc="where mosquitto tells of connects and disconnects (log_dest topic); empty on brokers that do not",
+    )
     session_expiry_s: int = setting(
         30 * 86_400, doc="how long the broker keeps the session while the bridge is away", low=60, high=0xFFFFFFFF
     )

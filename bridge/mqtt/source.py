@@ -21,6 +21,7 @@ _RETRY_S: Final = 0.5
 _SHORT_S: Final = 2.0
 _FLAPS: Final = 3
 _QOS: Final = 1
+_QOS_OF_LOG: Final = 0
 _RETAINED_ONCE: Final = 1
 """Retained messages only when the subscription is new: else every reconnect would bring them again."""
 
@@ -66,6 +67,8 @@ class Source:
         self._connected_at_s = 0.0
         self._short = 0
         self._task: asyncio.Task[None] | None = None
+        if settings.mqtt_log_topic:
+            link.listen(settings.mqtt_log_topic)
         self._client = client(settings, link)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
@@ -107,18 +110,23 @@ class Source:
         log.info("connected to %s", self._settings.mqtt_url, extra={"session_present": bool(session_present)})
         self._link.connected(client.receive_maximum)
         client.subscriptions.clear()
+        wanted = [(self._settings.mqtt_filter, _QOS), (self._settings.mqtt_log_topic, _QOS_OF_LOG)]
         client.subscribe(
-            Subscription(
-                self._settings.mqtt_filter,
-                qos=_QOS,
-                retain_as_published=True,
-                retain_handling_options=_RETAINED_ONCE,
-            )
+            [
+                Subscription(topic_filter, qos=qos, retain_as_published=True, retain_handling_options=_RETAINED_ONCE)
+                for topic_filter, qos in wanted
+                if topic_filter
+            ]
         )
 
     def _on_subscribe(self, client: BridgeClient, packet_id: int, granted: tuple[int, ...], properties: Any) -> None:
-        if granted != (_QOS,):
-            self._refuse(f"the broker granted {granted} for {self._settings.mqtt_filter!r}; check the bridge's ACL")
+        if granted[0] != _QOS:
+            self._refuse(f"the broker granted {granted[0]} for {self._settings.mqtt_filter!r}; check the bridge's ACL")
+        if granted[1:] not in ((), (_QOS_OF_LOG,)):
+            log.error(
+                "the broker does not let us read %s: connects and disconnects are not told; check the bridge's ACL",
+                self._settings.mqtt_log_topic,
+            )
         self._subscribed = True
         metrics.CONNECTED.set(1)
 

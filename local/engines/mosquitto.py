@@ -34,7 +34,7 @@ pattern write d/%c/#
 pattern read c/%c/#
 user {BRIDGE_USER}
 topic readwrite #
-topic read $SYS/#
+topic read $SYS/broker/log/N
 """
 _TLS: Final = """
 # devices: client id = user name = CN of the certificate

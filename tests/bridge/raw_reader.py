@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition
 from runtime.kafka import clients
 from runtime.settings import KafkaSettings
 from schemas import headers, raw, topics
-from schemas.vocabulary import Kind
+from schemas.vocabulary import Kind, Transport
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class RawRecord:
         """Rows of a data record; checks that the header counts them."""
         found = raw.read(self.headers, self.value)
         assert found.num_rows == int(self.headers["rows"])
-        return found.to_pylist()
+        rows = found.to_pylist()
+        assert sum(row["transport"] == Transport.PLATFORM for row in rows) == int(self.headers["platform"])
+        return rows
 
 
 class RawReader:
@@ -73,10 +75,18 @@ class RawReader:
         return len(messages)
 
     def rows(self) -> list[dict[str, Any]]:
-        return [row for record in self.records if record.kind is Kind.DATA for row in record.rows()]
+        """Of messages."""
+        return [row for row in self.all_rows() if row["transport"] != Transport.PLATFORM]
+
+    def all_rows(self) -> list[dict[str, Any]]:
+        """Of messages and of the platform's own."""
+        return [row for record in self._data() for row in record.rows()]
 
     def wait_for_rows(self, n: int, timeout_s: float = 20.0) -> list[dict[str, Any]]:
-        self.until(lambda: sum(int(r.headers["rows"]) for r in self._data()) >= n, timeout_s)
+        """So many rows of messages."""
+        self.until(
+            lambda: sum(int(r.headers["rows"]) - int(r.headers["platform"]) for r in self._data()) >= n, timeout_s
+        )
         return self.rows()
 
     def _data(self) -> Iterator[RawRecord]:

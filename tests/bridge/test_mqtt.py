@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import paho.mqtt.client as paho
 import pytest
 
@@ -165,6 +166,46 @@ class TestSteady:
                     got[body["boot"]] |= set(range(first, last + 1))
             raw.wait_for_rows(11)
             assert device.received.empty()
+
+
+def _told(raw: RawReader, device: str) -> list[tuple[str, Any]]:
+    """What is told of a device, its messages among it: (topic without the device, reason of a disconnect)."""
+    rows = [row for row in raw.all_rows() if row["device"] == device]
+    return [
+        (row["topic"].replace(f"/{device}/", "/"), orjson.loads(row["payload"] or b"{}").get("reason")) for row in rows
+    ]
+
+
+def test_connects_and_disconnects_are_told_among_the_messages(
+    steady: Service, broker: MosquittoServer, raw: RawReader
+) -> None:
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="comes-goes", protocol=paho.MQTTv5)
+    client.will_set("d/comes-goes/event/offline", b"{}", 1)
+    told = steady.metric("millrace_bridge_mqtt_connections_total")
+    messages = steady.metric("millrace_bridge_messages_total")
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    client.publish("d/comes-goes/telemetry/x", b"{}", 1).wait_for_publish(10)
+    client.loop_stop()
+    found = client.socket()
+    assert found is not None
+    found.close()  # type: ignore[no-untyped-call]  # without a word
+    with Device(broker.port, "comes-goes"), Device(broker.port, "odd one"), Device(broker.port, "x disconnected."):
+        pass
+    expected = [
+        ("p/connected", None),
+        ("d/telemetry/x", None),
+        ("p/disconnected", "closed"),
+        ("d/event/offline", None),
+        ("p/connected", None),
+        ("p/disconnected", "goodbye"),
+    ]
+    raw.until(lambda: len(_told(raw, "comes-goes")) >= len(expected))
+    assert _told(raw, "comes-goes") == expected
+    assert {row["device"] for row in raw.all_rows()} == {"comes-goes"}, "no other id is a device's"
+    assert {r.partition for r in raw.records} == {partition_of(b"comes-goes", PARTITIONS)}
+    wait(lambda: steady.metric("millrace_bridge_mqtt_connections_total") == told + 4, "connections to be counted")
+    assert steady.metric("millrace_bridge_messages_total") == messages + 2, "they are no messages"
 
 
 def test_no_acknowledgement_before_kafka_and_none_is_lost_by_kill_9(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.core.intake import Intake, Limits
 from bridge.core.rows import WIDTH
+from bridge.mqtt import metrics
 from bridge.mqtt.core.outgoing import length
 from bridge.mqtt.gmqtt_fast import PublishProtocol
 from bridge.mqtt.link import Link
@@ -86,12 +87,16 @@ class Kafka:
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[..., None]] = []
+        self.headers: list[tuple[str, bytes]] = []
         self.full = False
         self.refuses = False
 
-    def produce(self, topic: str, value: bytes, on_delivery: Callable[..., None], **_: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, on_delivery: Callable[..., None], headers: list[tuple[str, bytes]], **_: Any
+    ) -> None:
         if self.full:
             raise BufferError
+        self.headers = [(key, text) for key, text in headers if key in ("rows", "platform")]
         self.callbacks.append(on_delivery)
 
     def poll(self, timeout: float) -> int:
@@ -311,6 +316,62 @@ def test_over_budget_qos_0_is_dropped_first_then_reading_stops_and_goes_on(loop:
         bench.acknowledge()
         assert bench.transport.reading
         bench.feed(Message(b"d/a/config", b"zero", 0, 0).packet(), [])
+        assert len(bench.rows()) == 1
+
+    _run(loop, work, budget_bytes=10_000, payload_bytes=100_000)
+
+
+LOG = b"$SYS/broker/log/N"
+
+
+def test_connects_take_their_place_among_messages_and_are_no_messages(loop: asyncio.AbstractEventLoop) -> None:
+    stream = [
+        Message(LOG, b"2026-11-25T15:42:00: New connection from 127.0.0.1:1 on port 1.", 0, 0),
+        Message(LOG, b"2026-11-25T15:42:00: New client connected from 127.0.0.1:1 as a (p5, c1, k60).", 0, 0),
+        Message(b"d/a/config", b"1", 1, 1),
+        Message(LOG, b"2026-11-25T15:42:01: Client a closed its connection.", 0, 0),
+        Message(b"d/a/event/offline", b"", 1, 2),
+    ]
+    raw = b"".join(m.packet() for m in stream)
+
+    def work(bench: Bench) -> None:
+        bench.link.listen(LOG.decode())
+        bench.feed(raw, [5, 100, 101, 300])
+        assert [row[1] for row in bench.rows()] == [
+            b"p/a/connected", b"d/a/config", b"p/a/disconnected", b"d/a/event/offline",
+        ]  # fmt: skip
+        group = bench.link.intake.open
+        assert (group.rows, group.platform) == (2, 2)
+        assert {row[0] for row in bench.rows()} == {b"a"}
+        bench.acknowledge()
+        assert bench.kafka.headers == [("rows", b"4"), ("platform", b"2")]
+        assert bench.transport.written == b"@\x02\x00\x01@\x02\x00\x02"
+
+    _run(loop, work)
+
+
+def test_a_log_of_lines_that_tell_nothing_writes_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    def work(bench: Bench) -> None:
+        bench.link.listen(LOG.decode())
+        bench.feed(Message(LOG, b"New connection from 127.0.0.1:1 on port 1.", 0, 0).packet() * 3, [])
+        assert bench.rows() == []
+        bench.writer.close()
+        assert len(bench.kafka) == 0 and not bench.fatal
+        bench.writer._poll()
+        assert bench.link.intake.held_bytes == 0
+
+    _run(loop, work)
+
+
+def test_connects_are_dropped_and_counted_before_what_was_promised(loop: asyncio.AbstractEventLoop) -> None:
+    line = Message(LOG, b"Client a disconnected.", 0, 0).packet()
+
+    def work(bench: Bench) -> None:
+        bench.link.listen(LOG.decode())
+        bench.feed(Message(b"d/a/config", bytes(9_000), 1, 1).packet(), [])
+        before = metrics.DROPPED_QOS0._value.get()
+        bench.feed(line * 5, [])
+        assert metrics.DROPPED_QOS0._value.get() == before + 5
         assert len(bench.rows()) == 1
 
     _run(loop, work, budget_bytes=10_000, payload_bytes=100_000)
