@@ -35,6 +35,8 @@ class Platform:
     port: Mapping[str, int]
     insecure: bool
     brokers: tuple[Kafka, ...]
+    probes: Mapping[str, int]
+    """Where each service shows its health and metrics."""
 
     @classmethod
     def on(cls, data: Path, insecure: bool, brokers: int | None = None) -> "Platform":
@@ -43,8 +45,11 @@ class Platform:
         Raises RefusedError where data of another number of brokers is there.
         """
         data = data.resolve()
-        port = {name: ports.choose(usual) for name, usual in USUAL.items()}
-        return cls(data, port, insecure, _brokers(data, brokers, port["kafka"]))
+        count = _count(data, brokers)
+        usual, more = ports.allocate(list(USUAL.values()), 2 * count + len(services.SERVICES))
+        port = dict(zip(USUAL, usual, strict=True))
+        probes = {row.name: more.pop() for row in services.SERVICES}
+        return cls(data, port, insecure, _brokers(data, port["kafka"], more, count), probes)
 
     @property
     def logs(self) -> Path:
@@ -120,7 +125,7 @@ class Platform:
         return engines + [self._service(row) for row in services.SERVICES]
 
     def _service(self, row: services.Row) -> Spec:
-        probes = ports.free()[0]
+        probes = self.probes[row.name]
         make = partial(services.program, row, self.environment(), probes)
         extra = {} if row.one_shot else {"metrics": f"http://{ports.LOOPBACK}:{probes}/metrics"}
         kafka = tuple(broker.folder.name for broker in self.brokers)
@@ -128,20 +133,24 @@ class Platform:
         return Spec(row.name, make, after, row.one_shot, extra=extra)
 
 
-def _brokers(data: Path, wanted: int | None, port: int) -> tuple[Kafka, ...]:
-    """Brokers 1 to n in the folders kafka, kafka-2 …; the first has the usual port."""
+def _count(data: Path, wanted: int | None) -> int:
+    """How many brokers. Raises RefusedError where data of another number is there."""
     known = sum((data / _folder(node)).exists() for node in range(1, MOST_BROKERS + 1))
-    count = wanted or known or 1
+    count = wanted or (MOST_BROKERS if (data / "kafka.cluster").exists() else 1)
     if known and (data / "kafka.cluster").exists() != (count > 1):
         raise RefusedError(
             f"{data} holds the data of {'several brokers' if count == 1 else 'one broker'}, not of {count}: start it"
             " without --kafka-brokers, or choose another --data"
         )
-    controllers = tuple(ports.free(count))
-    more = [port, *(ports.free(count - 1) if count > 1 else ())]
-    several = controllers if count > 1 else ()
+    return count
+
+
+def _brokers(data: Path, first: int, more: list[int], count: int) -> tuple[Kafka, ...]:
+    """Brokers 1 to `count` in the folders kafka, kafka-2 …, on the ports `first` and some of `more`."""
+    controllers, listeners = more[:count], [first, *more[count:]]
+    several = tuple(controllers) if count > 1 else ()
     return tuple(
-        Kafka(data / _folder(node), more[node - 1], controllers[node - 1], node=node, controller_ports=several)
+        Kafka(data / _folder(node), listeners[node - 1], controllers[node - 1], node=node, controller_ports=several)
         for node in range(1, count + 1)
     )
 

@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
@@ -22,6 +23,8 @@ def free(count: int = 1) -> list[int]:
     """Different free ports, below those that the kernel gives to outgoing connections: a service that is started again
     must not find that a client of another has taken its port meanwhile."""
     held: list[socket.socket] = []
+    if not count:
+        return []
     try:
         for port in random.SystemRandom().sample(_RANGE, len(_RANGE)):
             one = socket.socket()
@@ -38,5 +41,8 @@ def free(count: int = 1) -> list[int]:
             one.close()
 
 
-def choose(usual: int) -> int:
-    return usual if is_free(usual) else free()[0]
+def allocate(usual: Sequence[int], more: int) -> tuple[list[int], list[int]]:
+    """(the usual ports, each replaced where it is taken, `more` others): all different."""
+    wanted = [port if is_free(port) else None for port in usual]
+    spare = iter(free(wanted.count(None) + more))
+    return [next(spare) if port is None else port for port in wanted], list(spare)

@@ -183,3 +183,12 @@ def test_the_number_of_brokers_is_that_of_the_first_start(tmp_path: Path) -> Non
     with pytest.raises(RefusedError, match="one broker, not of 3"):
         Platform.on(tmp_path / "one", False, 3)
     assert len(Platform.on(tmp_path / "one", False).brokers) == 1
+
+
+def test_every_port_is_given_once(tmp_path: Path) -> None:
+    for number in range(20):
+        platform = Platform.on(tmp_path / str(number), True, 3)
+        given = [*platform.port.values(), *platform.probes.values()]
+        given += [broker.port for broker in platform.brokers[1:]]
+        given += platform.brokers[0].controller_ports
+        assert len(set(given)) == len(given)
