@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "ledger": "cli.ledger",
     "doctor": "cli.doctor",
     "detect": "cli.detect",
+    "monitoring": "cli.monitoring",
     "bench": "cli.bench",
 }
 """Name of each command and the module that holds it as an attribute of the same name."""

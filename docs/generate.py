@@ -23,6 +23,7 @@ SETTINGS = {
     "presence": ("streams.presence.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
     "watch": ("monitoring.watch.settings", "WatchSettings"),
+    "monitoring": ("monitoring.receivers", "ReceiverSettings"),
 }
 METRICS = (
     "bridge.metrics",

@@ -1,0 +1,56 @@
+"""`millrace monitoring`: what Grafana and Alertmanager read, made from the code and from settings."""
+
+from pathlib import Path
+
+import click
+import orjson
+import yaml
+
+from cli.context import data_option, settings
+from cli.declared import services
+from monitoring.dashboards.boards import dashboards
+from monitoring.dashboards.model import rendered
+from monitoring.receivers import ReceiverSettings, configuration
+from runtime.errors import EXIT_SETTINGS
+from runtime.settings import SettingsError
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--alertmanager",
+    "base",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Alertmanager's configuration without receivers: deploy/alertmanager/alertmanager.yml.",
+)
+@data_option
+def monitoring(folder: Path, base: Path | None, data: Path) -> None:
+    """Write dashboards for Grafana into FOLDER/dashboards and, from --alertmanager FILE and the settings
+    MILLRACE_ALERT_…, FOLDER/alertmanager.yml. docker-compose runs it before they start.
+
+    Example: millrace monitoring build/monitoring --alertmanager deploy/alertmanager/alertmanager.yml
+    """
+    boards = folder / "dashboards"
+    boards.mkdir(parents=True, exist_ok=True)
+    found = {
+        f"{board.uid}.json": orjson.dumps(rendered(board), option=orjson.OPT_INDENT_2)
+        for board in dashboards(services())
+    }
+    for left in {file.name for file in boards.glob("millrace-*.json")} - set(found):
+        (boards / left).unlink()
+    for name, text in found.items():
+        (boards / name).write_bytes(text)
+    click.echo(f"{len(found)} dashboards in {boards}")
+    if base is not None:
+        (folder / "alertmanager.yml").write_text(_alertmanager(base, data))
+        click.echo(f"{folder / 'alertmanager.yml'}")
+
+
+def _alertmanager(base: Path, data: Path) -> str:
+    try:
+        found = configuration(yaml.safe_load(base.read_text()), settings(ReceiverSettings, data))
+    except SettingsError as error:
+        for line in error.mistakes:
+            click.echo(f"settings: {line}", err=True)
+        raise SystemExit(EXIT_SETTINGS) from None
+    return yaml.safe_dump(found, sort_keys=False)
