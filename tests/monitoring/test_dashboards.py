@@ -102,7 +102,7 @@ def test_panels_have_their_places(board: Dashboard) -> None:
     panels = made["panels"]
     assert [panel["id"] for panel in panels] == list(range(1, len(panels) + 1))
     places = [panel["gridPos"] for panel in panels]
-    assert all(0 <= p["x"] and p["x"] + p["w"] <= WIDTH for p in places)
+    assert all(p["x"] >= 0 and p["x"] + p["w"] <= WIDTH for p in places)
     for a, b in combinations(places, 2):
         apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         assert apart or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"], (a, b)
