@@ -28,6 +28,11 @@ _MADE_LATER: Final = {
             "histogram",
             "From receipt by the bridge until a reading can be queried",
         ),
+        Family(
+            "millrace_sink_anomaly_to_queryable_seconds",
+            "histogram",
+            "From receipt of a reading by the bridge until an anomaly in it can be queried",
+        ),
     ),
 }
 """Declared when a service begins, not when its module is imported."""

@@ -298,14 +298,14 @@ CASES = (
         "the certificate /keys/client.crt ends in 5d 0h 0m 0s",
         {"severity": "warning", "service": "bridge", "certificate": "/keys/client.crt"},
         {'millrace_certificate_end_timestamp_seconds{service="bridge", certificate="/keys/client.crt"}': "433200x80"},
-        {'millrace_certificate_end_timestamp_seconds{service="bridge", certificate="/keys/client.crt"}': "2592000x80"},
+        {'millrace_certificate_end_timestamp_seconds{service="bridge", certificate="/keys/client.crt"}': "5184000x80"},
     ),
     Case(
         "CertificateEnding",
         "the certificate mosquitto:8883 ends in 1d 0h 0m 0s",
         {"severity": "critical", "service": "watch", "certificate": "mosquitto:8883"},
         {'millrace_certificate_end_timestamp_seconds{service="watch", certificate="mosquitto:8883"}': "87600x80"},
-        {'millrace_certificate_end_timestamp_seconds{service="watch", certificate="mosquitto:8883"}': "2592000x80"},
+        {'millrace_certificate_end_timestamp_seconds{service="watch", certificate="mosquitto:8883"}': "5184000x80"},
         also=(({"severity": "warning"}, "the certificate mosquitto:8883 ends in 1d 0h 0m 0s"),),
     ),
     # ---- disks
