@@ -1,7 +1,8 @@
 """mosquitto: a unix socket for the bridge, mutual TLS for devices, and plain loopback for trying out.
 
 Who may do what stands in one access list: `pattern … %c` for devices, whose client id is their certificate's CN (TLS)
-or stands for the identity (plain loopback), and one user, the bridge, who may do everything and has a password.
+or stands for the identity (plain loopback), and one user, the bridge, who may do everything and has a password; the
+watch, which reads mosquitto's own figures, is the same user here.
 """
 
 import base64
@@ -35,6 +36,10 @@ pattern read c/%c/#
 user {BRIDGE_USER}
 topic readwrite #
 topic read $SYS/broker/log/N
+topic read $SYS/broker/store/#
+topic read $SYS/broker/publish/#
+topic read $SYS/broker/clients/connected
+topic read $SYS/broker/heap/current
 """
 _TLS: Final = """
 # devices: client id = user name = CN of the certificate

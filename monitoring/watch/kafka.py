@@ -25,9 +25,12 @@ class Kafka:
         self._shown: set[tuple[str, str]] = set()
 
     def look(self) -> None:
-        self._admin = self._admin or AdminClient(clients.common(self._settings) | {"log_level": 0})
-        self._look_at_partitions(self._admin)
-        self._look_at_groups(self._admin)
+        """With a new client after a failure: librdkafka 2.16 asks in vain for ever when a broker died in an answer."""
+        admin = self._admin or AdminClient(clients.common(self._settings) | {"log_level": 0})
+        self._admin = None
+        self._look_at_partitions(admin)
+        self._look_at_groups(admin)
+        self._admin = admin
 
     def _look_at_partitions(self, admin: AdminClient) -> None:
         found = admin.list_topics(timeout=_TIMEOUT_S)

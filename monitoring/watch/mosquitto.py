@@ -3,8 +3,10 @@
 mosquitto publishes a figure when it has changed, every `sys_interval` (10 s), and keeps it: a new subscriber gets all.
 """
 
+import math
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,6 +26,11 @@ FIGURES: Final[dict[str, Gauge]] = {
     "$SYS/broker/publish/messages/sent": metrics.SENT,
     "$SYS/broker/publish/messages/dropped": metrics.DROPPED,
 }
+for _gauge in FIGURES.values():  # until it is told: not known, which is not none
+    _gauge.set(math.nan)
+_PATIENCE_S: Final = 30.0
+"""Three times `sys_interval`: after its start mosquitto says nothing for so long."""
+_SILENT: Final = "the broker tells the watch nothing: its access list must let it read $SYS, and sys_interval not be 0"
 _CONNACK, _PUBLISH, _SUBACK, _PINGRESP = 2, 3, 9, 13
 _PINGREQ: Final = b"\xc0\x00"
 
@@ -35,6 +42,8 @@ class Mosquitto:
         self._settings = settings
         self._socket: socket.socket | None = None
         self._buffer = bytearray()
+        self._told = False
+        self._since_s = 0.0
 
     def look(self) -> None:
         """Take what came since the last look, up to the answer to a ping: then the broker lives, and all was read."""
@@ -43,8 +52,9 @@ class Mosquitto:
             connection.sendall(_PINGREQ)
             for kind, body in self._packets(connection):
                 if kind == _PUBLISH:
-                    show(body)
+                    self._show(body)
                 elif kind == _PINGRESP:
+                    self._check_told()
                     return
         except OSError:
             self.close()
@@ -58,6 +68,7 @@ class Mosquitto:
 
     def _connect(self) -> socket.socket:
         self._socket = connection = dial(self._settings)
+        self._since_s = time.monotonic()
         connection.sendall(connect_packet(f"millrace.watch.{self._settings.instance}", *self._credentials()))
         kind, body = next(self._packets(connection))
         if kind != _CONNACK or body[1:] != b"\x00":
@@ -66,12 +77,20 @@ class Mosquitto:
         connection.sendall(_packet(0x82, b"\x00\x01" + topics))
         for kind, body in self._packets(connection):
             if kind == _PUBLISH:
-                show(body)
+                self._show(body)
             elif kind == _SUBACK:
                 if 0x80 in body[2:]:
-                    raise OSError("the broker lets the watch read no $SYS: check its access list")
+                    raise OSError(_SILENT)
                 break
         return connection
+
+    def _show(self, body: bytes) -> None:
+        self._told = show(body) or self._told
+
+    def _check_told(self) -> None:
+        """A broker whose access list forbids it grants the subscription all the same, and then says nothing."""
+        if not self._told and time.monotonic() - self._since_s > _PATIENCE_S:
+            raise OSError(_SILENT)
 
     def _credentials(self) -> tuple[str, str]:
         file = self._settings.mqtt_password_file
@@ -114,12 +133,13 @@ def dial(settings: WatchSettings) -> socket.socket:
     return context.wrap_socket(plain, server_hostname=url.hostname)
 
 
-def show(body: bytes) -> None:
-    """Set the gauge of a PUBLISH at QoS 0."""
+def show(body: bytes) -> bool:
+    """Set the gauge of a PUBLISH at QoS 0. Whether there is one."""
     end = 2 + int.from_bytes(body[:2], "big")
     gauge = FIGURES.get(body[2:end].decode(errors="replace"))
     if gauge is not None:
         gauge.set(float(body[end:]))
+    return gauge is not None
 
 
 def packet_size(buffer: bytes | bytearray) -> tuple[int, int] | None:

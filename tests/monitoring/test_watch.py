@@ -3,12 +3,13 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,6 +161,28 @@ def test_what_a_group_has_not_committed_is_shown_while_nobody_reads(kafka: Kafka
     assert REGISTRY.get_sample_value("millrace_kafka_group_lag_records", {"group": group, "topic": topic}) is None
 
 
+def test_a_broker_that_died_and_came_back_is_seen_again(kafka_fresh: Callable[[], KafkaServer]) -> None:
+    server = kafka_fresh()
+    admin = AdminClient({"bootstrap.servers": server.bootstrap, "log_level": 0})
+    admin.create_topics([NewTopic("t", 1)])["t"].result(15)
+    consumer = Consumer({"bootstrap.servers": server.bootstrap, "group.id": "watch-again"})
+    consumer.commit(offsets=[TopicPartition("t", 0, 0)], asynchronous=False)
+    consumer.close()
+    watched = Kafka(WatchSettings(kafka_bootstrap=server.bootstrap))
+    watched.look()
+    server.kill()
+    with pytest.raises(KafkaException):
+        watched.look()
+    server.start()
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            watched.look()
+            break
+        except KafkaException:
+            assert time.monotonic() < deadline
+
+
 def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHouseServer) -> None:
     url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
     root = ClickHouse(WatchSettings(clickhouse_url=f"{url}/default", clickhouse_password_file=clickhouse.password_file))
@@ -210,6 +233,15 @@ def _publish(mosquitto: MosquittoServer, count: int) -> None:
     sent[-1].wait_for_publish(20)
     client.disconnect()
     client.loop_stop()
+
+
+def test_a_broker_that_says_nothing_is_not_taken_for_one_that_holds_nothing(
+    mosquitto: MosquittoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitoring.watch.mosquitto._PATIENCE_S", 0.0)
+    watched = Mosquitto(WatchSettings(mqtt_url=mosquitto.url))  # as a device: it may read no $SYS
+    with pytest.raises(OSError, match="access list"):
+        watched.look()
 
 
 def test_a_broker_that_refuses_says_why(mosquitto: MosquittoServer, tmp_path: Path) -> None:
