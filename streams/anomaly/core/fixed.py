@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from runtime.columns.arrays import positions
 from runtime.columns.types import Float64, Int32
 from streams.anomaly.core.memory import Memory
 from streams.anomaly.core.plan import LIMITS, RATE, STUCK, Plan
@@ -82,11 +83,9 @@ def stuck(plan: Plan, rule: Int32, rows: Sequence, memory: Memory, fading: Float
     at, begun = rows.since(other)
     run = np.where(begun, 1, rows.spread(run_before) + 1) + (np.arange(len(at)) - at)
     since_ms = np.where(begun, rows.time_ms[at], rows.spread(memory.run_ms[rows.series]))
-    found: list[Points] = []
-    if not other.all():
-        found = _stuck(
-            plan, rule, rows, (run, rows.time_ms - since_ms, rows.spread(longest), rows.spread(known)), harder
-        )
+    same = positions(~other)
+    runs = run[same], (rows.time_ms - since_ms)[same], rows.spread(longest)[same], rows.spread(known)[same]
+    found = _stuck(plan, rule[same], rows.order[same], runs, None if harder is None else harder[same])
     cap = np.where(known, np.maximum(_LEARNT_TIMES * longest, LEAST_RUN), np.inf)
     ended = other & rows.known
     lengths = np.where(ended, np.minimum(rows.shifted(run, run_before), rows.spread(cap)), 0.0)
@@ -96,10 +95,11 @@ def stuck(plan: Plan, rule: Int32, rows: Sequence, memory: Memory, fading: Float
     return found
 
 
-def _stuck(plan: Plan, rule: Int32, rows: Sequence, runs: tuple[Any, ...], harder: Harder) -> list[Points]:
+def _stuck(plan: Plan, rule: Int32, order: Any, runs: tuple[Any, ...], harder: Harder) -> list[Points]:
+    """Of rows that repeat the value before."""
     run, lasted_ms, longest, known = runs
     factor = _factor(harder, STUCK)
     learnt = np.where(known, np.maximum(plan.stuck_times[rule] * factor * longest, LEAST_RUN), np.inf)
     over = np.maximum(run / learnt, run / (plan.stuck_readings[rule] * factor))
-    over = np.maximum(over, np.where(run > 1, lasted_ms / (plan.stuck_ms[rule] * factor), 0.0))
-    return points_of(over >= 1.0, rows.order, STUCK, excess_score(over - 1.0), None, None, run, lasted_ms, longest)
+    over = np.maximum(over, lasted_ms / (plan.stuck_ms[rule] * factor))
+    return points_of(over >= 1.0, order, STUCK, excess_score(over - 1.0), None, None, run, lasted_ms, longest)

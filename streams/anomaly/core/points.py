@@ -32,7 +32,8 @@ def excess_score(excess: Float64) -> Float64:
 
 
 def points_of(strange: Bool, order: Any, slot: int, score: Any, low: Any, high: Any, *facts: Any) -> list[Points]:
-    """The points of one detector: nothing or one entry. Columns are as `strange` is, which is in `order`."""
+    """The points of one detector: nothing or one entry. Columns are as `strange` is, which is in `order` (None: that of
+    the batch)."""
     at = positions(strange)
     if not len(at):
         return []
@@ -42,7 +43,7 @@ def points_of(strange: Bool, order: Any, slot: int, score: Any, low: Any, high: 
     none = np.full(len(at), np.nan)
     return [
         Points(
-            order[at],
+            at if order is None else order[at],
             np.full(len(at), slot),
             score[at],
             none if low is None else low[at],

@@ -100,43 +100,54 @@ class Residual:
             setattr(found, name, array)
         return found
 
-    def step(self, series: Int32, time_ms: Int64, value: Float64, threshold: Float64 | None = None) -> Found:
+    def step(
+        self,
+        series: Int32,
+        time_ms: Int64,
+        value: Float64,
+        threshold: Float64 | None = None,
+        groups: Grouped | None = None,
+    ) -> Found:
         """Judge rows in their order and learn from them. A series may stand many times, times may run backwards.
 
-        `threshold`: of each row's series, in multiples of the detector's own: 2.0 asks for twice as strange.
+        `threshold`: of each row's series, in multiples of the detector's own: 2.0 asks for twice as strange. `groups`:
+        Grouped(series), from whom has it already.
         """
-        found = Found.nothing(len(series))
-        rows = positions(np.isfinite(value))
-        if not len(rows):
-            return found
+        finite = np.isfinite(value)
         asked = np.ones(len(series)) if threshold is None else threshold
-        columns = _Columns(rows, series, time_ms, value, asked)
-        groups = Grouped(columns.series)
+        if finite.all():
+            columns = _Columns(None, series, time_ms, value, asked)
+        else:
+            columns, groups = _Columns(positions(finite), series, time_ms, value, asked), None
+        groups = Grouped(columns.series) if groups is None else groups
         rank, busy = _rank(groups)
+        if busy and len(groups.starts) == len(series):  # each once, and all are judged
+            score, alert, low, high, signal = self._at_once(columns)
+            return Found(score, alert, low, high, signal.astype(np.int32))
+        found = Found.nothing(len(series))
         for k in range(busy):
-            self._at_once(columns.take(groups.order[rank == k]), found)
+            part = columns.take(groups.order[rank == k])
+            found.put(part.rows, self._at_once(part))
         rest = positions(groups.sizes > busy)
         for group in rest.tolist():
             self._one_by_one(columns.take(groups.rows(group)[busy:]), found)
         return found
 
-    def _at_once(self, given: "_Columns", found: Found) -> None:
-        """Rows of different series."""
-        at = given.series, given.hour
-        seen = self.seen[at].astype(np.float64)
-        reading = Reading(
-            given.time_ms, given.value, given.threshold, self.mean[at], self.spread[at].astype(float), seen
-        )
+    def _at_once(self, given: "_Columns") -> Any:
+        """Rows of different series: columns of Found."""
+        hours = [array.reshape(-1) for array in (self.mean, self.spread, self.seen)]
+        at = given.series * np.int64(HOURS) + given.hour
+        mean, spread, seen = (array.take(at).astype(np.float64) for array in hours)
         state = self.state.take(given.series, axis=0).T.copy()
         of_signals = state[_PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS), -1)
-        of_series, of_signals, self.mean[at], self.spread[at], told, turned = step(
-            ARRAYS, state[:_PER_SERIES], of_signals, reading
-        )
-        self.seen[at] = np.minimum(seen + 1.0, _OFTEN)
+        reading = Reading(given.time_ms, given.value, given.threshold, mean, spread, seen)
+        of_series, of_signals, mean, spread, told, turned = step(ARRAYS, state[:_PER_SERIES], of_signals, reading)
+        for array, after in zip(hours, (mean, spread, np.minimum(seen + 1.0, _OFTEN)), strict=True):
+            array[at] = after
         self.state[given.series] = np.concatenate([of_series, *of_signals]).T
         for number in given.series[turned].tolist():
             self._anew(number)
-        found.put(given.rows, told)
+        return told
 
     def _one_by_one(self, given: "_Columns", found: Found) -> None:
         """Rows of one series."""
@@ -173,12 +184,14 @@ class _Columns:
     """Rows to judge: `rows` are their places in what was given."""
 
     def __init__(self, rows: Any, series: Int32, time_ms: Int64, value: Float64, threshold: Float64) -> None:
-        self.rows = rows
-        self.series = series[rows]
-        self.hour = time_ms[rows] // _HOUR_MS % HOURS
-        self.time_ms = time_ms[rows].astype(np.float64)
-        self.value = np.clip(value[rows], -_GREATEST, _GREATEST)
-        self.threshold = threshold[rows]
+        """`rows` None: all."""
+        every = slice(None) if rows is None else rows
+        self.rows = np.arange(len(series)) if rows is None else rows
+        self.series = series[every]
+        self.hour = time_ms[every] // _HOUR_MS % HOURS
+        self.time_ms = time_ms[every].astype(np.float64)
+        self.value = np.minimum(np.maximum(value[every], -_GREATEST), _GREATEST)
+        self.threshold = threshold[every]
 
     def take(self, part: Any) -> "_Columns":
         found = object.__new__(_Columns)

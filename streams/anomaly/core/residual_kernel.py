@@ -79,9 +79,12 @@ FRESH: Final = (0.0,) * (len(OF_SERIES) + 8) + (_EDGE_START,) * 4 + (_EXCESS_STA
 
 
 class Ops(NamedTuple):
-    """What numpy and plain Python write differently. `judge` applies `judged` to all four signals."""
+    """What numpy and plain Python write differently. `judge` applies `judged` to all four signals; of `least` and
+    `most` no two arguments are zeros of unlike sign."""
 
     where: Callable[[Any, Any, Any], Any]
+    least: Callable[[Any, Any], Any]
+    most: Callable[[Any, Any], Any]
     sqrt: Callable[[Any], Any]
     judge: Callable[..., Any]
 
@@ -108,9 +111,9 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     n, before_ms, interval_s, last, rises, falls, counter, pause, habit, spread, shift, level, variability = of_series
     time_ms, x, threshold, hour_mean, hour_spread, seen = reading
     gap_s = (time_ms - before_ms) / 1000.0
-    interval_s = _interval(where, n, interval_s, gap_s)
+    interval_s = _interval(ops, n, interval_s, gap_s)
     forget = _least(where, interval_s, _MEMORY_S, 1.0 / _MEMORY_READINGS)
-    rate = _rate(where, n, forget)
+    rate = _rate(ops, n, forget)
     steps, rises, falls, turned = _counted(where, n, gap_s, interval_s, x - last, rises, falls, counter, forget)
     counts = counter == 1.0
     origin, unit = where(counts, last, 0.0), where(counts, steps, 1.0)
@@ -120,12 +123,11 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     usual = where(seen == 0.0, level, hour_mean)
     residual = y - usual
     size = abs(residual)
-    hour_rate = _rate(where, seen, _least(where, interval_s, _HOUR_MEMORY_S, 1.0 / _HOUR_READINGS))
+    hour_rate = _rate(ops, seen, _least(where, interval_s, _HOUR_MEMORY_S, 1.0 / _HOUR_READINGS))
     spread = spread + (size - spread) * rate
     typical = where(seen > _FEW_SEEN, _HOUR_SHARE * hour_spread + (1.0 - _HOUR_SHARE) * spread, spread)
     known = typical > 0.0
-    scale = where(known, spread / where(known, typical, 1.0), 1.0)
-    scale = where(scale > _LEAST_SCALE, scale, _LEAST_SCALE)
+    scale = ops.most(where(known, spread / where(known, typical, 1.0), 1.0), _LEAST_SCALE)
     scaled = residual * scale
 
     shift = shift + (scaled - shift) * _SMOOTH_SHIFT
@@ -133,7 +135,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     variability = variability + (abs(scaled) - variability) * _SMOOTH_VARIABILITY
     signals = scaled, shift, level, variability
     least_sd = _ROUNDING * (abs(x) + abs(level)) + _NOTHING
-    pace = _edge_pace(where, n, forget)
+    pace = _edge_pace(ops, n, forget)
     strangeness, signal, below, above, of_signals = ops.judge(ops, signals, of_signals, rate, pace, least_sd)
 
     warm, free = n >= WARM_UP, pause == 0.0
@@ -175,10 +177,9 @@ def _counted(
     return steps, rises, falls, where(counts, falls > _FALLS, found)
 
 
-def _rate(where: Any, count: Any, least: Any) -> Any:
+def _rate(ops: Ops, count: Any, least: Any) -> Any:
     """Weight of the newest in a mean: exact at first, then forgetting."""
-    share = 1.0 / (count + 1.0)
-    return where(share > least, share, least)
+    return ops.most(1.0 / (count + 1.0), least)
 
 
 def _least(where: Any, interval_s: Any, memory_s: float, most: float) -> Any:
@@ -187,18 +188,18 @@ def _least(where: Any, interval_s: Any, memory_s: float, most: float) -> Any:
     return where((part > 0.0) & (part < most), part, most)
 
 
-def _edge_pace(where: Any, n: Any, forget: Any) -> Any:
+def _edge_pace(ops: Ops, n: Any, forget: Any) -> Any:
     """By which part of itself an edge moves: fast at first, not at all before mean and variance have settled."""
     settled = n >= _SETTLED
-    early, late = 0.5 / where(settled, n - (_SETTLED - 1.0), 1.0), _EDGE_PACE * forget
-    return where(settled, where(early > late, early, late), 0.0)
+    early = 0.5 / ops.where(settled, n - (_SETTLED - 1.0), 1.0)
+    return ops.where(settled, ops.most(early, _EDGE_PACE * forget), 0.0)
 
 
-def _interval(where: Any, n: Any, interval_s: Any, gap_s: Any) -> Any:
+def _interval(ops: Ops, n: Any, interval_s: Any, gap_s: Any) -> Any:
     """Typical time between readings. Times that run backwards or stand still say nothing; a gap is an hour at most."""
-    gap_s = where(gap_s < _GAP_S, gap_s, _GAP_S)
-    share = where(n > _INTERVALS, 1.0 / _INTERVALS, 1.0 / where(n > 1.0, n, 1.0))
-    return where((gap_s > 0.0) & (n > 0.0), interval_s + (gap_s - interval_s) * share, interval_s)
+    gap_s = ops.least(gap_s, _GAP_S)
+    share = ops.most(1.0 / ops.most(n, 1.0), 1.0 / _INTERVALS)
+    return ops.where((gap_s > 0.0) & (n > 0.0), interval_s + (gap_s - interval_s) * share, interval_s)
 
 
 def judged(ops: Ops, signal: Any, of_signal: Any, rate: Any, pace: Any, least_sd: Any) -> tuple[Any, Any]:
@@ -212,8 +213,7 @@ def judged(ops: Ops, signal: Any, of_signal: Any, rate: Any, pace: Any, least_sd
     mean, variance, edge, excess, exceeded = of_signal
     away, sd, settled = signal - mean, ops.sqrt(variance), pace > 0.0
     varies = sd > least_sd
-    sds = abs(away) / where(varies, sd, least_sd)
-    sds = where(sds < _MOST_SDS, sds, _MOST_SDS)
+    sds = ops.least(abs(away) / ops.most(sd, least_sd), _MOST_SDS)
     taught = away * (_CLIP / where(varies & settled & (sds > _CLIP), sds, _CLIP))
     learnt = rate * taught
     mean = mean + learnt
@@ -223,11 +223,9 @@ def judged(ops: Ops, signal: Any, of_signal: Any, rate: Any, pace: Any, least_sd
     decades = where(over, _OUTSIDE_DECADES + beyond / excess * _DECADE, 0.0)
     counts = over & settled
     exceeded = exceeded + 1.0 * counts
-    share = 1.0 / exceeded
-    excess = where(counts, excess + (beyond - excess) * where(share > _EXCESS_PACE, share, _EXCESS_PACE), excess)
-    excess = where(excess > _EXCESS_LEAST, excess, _EXCESS_LEAST)
-    edge = edge + edge * pace * where(over, 1.0 - _OUTSIDE, -_OUTSIDE)
-    edge = where(edge > _EDGE_LEAST, edge, _EDGE_LEAST)
+    share = ops.most(1.0 / exceeded, _EXCESS_PACE)
+    excess = ops.most(where(counts, excess + (beyond - excess) * share, excess), _EXCESS_LEAST)
+    edge = ops.most(edge + edge * pace * where(over, 1.0 - _OUTSIDE, -_OUTSIDE), _EDGE_LEAST)
     return decades, (mean, variance, edge, excess, exceeded)
 
 
@@ -253,5 +251,11 @@ def _judge_floats(ops: Ops, signals: Any, of_signals: Any, *given: Any) -> Any:
     return strangeness, decades.index(max(decades)), *reach, [one[1] for one in found]
 
 
-ARRAYS: Final = Ops(np.where, np.sqrt, _judge_arrays)
-FLOATS: Final = Ops(lambda condition, yes, no: yes if condition else no, math.sqrt, _judge_floats)
+ARRAYS: Final = Ops(np.where, np.minimum, np.maximum, np.sqrt, _judge_arrays)
+FLOATS: Final = Ops(
+    lambda condition, yes, no: yes if condition else no,
+    lambda one, other: one if one < other else other,
+    lambda one, other: one if one > other else other,
+    math.sqrt,
+    _judge_floats,
+)

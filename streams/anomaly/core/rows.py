@@ -38,8 +38,7 @@ def numeric(batch: Any) -> Int64 | None:
     wanted: Bool = _fixed(batch.column("verdict"), np.uint8) == Verdict.ACCEPTED
     if column.null_count:
         wanted = wanted & np.asarray(column.is_valid())
-    found: Int64 = positions(wanted)
-    return None if len(found) == len(wanted) else found
+    return None if wanted.all() else positions(wanted)
 
 
 def read(batch: Any, table: SeriesTable) -> tuple[Rows, Counter[str]]:

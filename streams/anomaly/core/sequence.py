@@ -21,7 +21,7 @@ class Sequence:
     def __init__(self, memory: Memory, series: Int32, time_ms: Int64, value: Float64) -> None:
         groups = Grouped(series)
         self.groups, self.order = groups, groups.order
-        self.series: Int32 = groups.device
+        self.series: Int64 = groups.device.astype(np.int64)  # what numpy gathers by
         self.starts = groups.starts
         self.once = len(self.starts) == len(series)
         self.value, self.time_ms = value[self.order], time_ms[self.order]

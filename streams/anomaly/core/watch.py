@@ -62,14 +62,14 @@ def _judge(parts: Parts, found: rows.Rows) -> Points | None:
     points = fixed.rate(plan, by_row, sequence, rows_harder)
     points += fixed.limits(plan, by_row, sequence, memory, rows_harder)
     points += fixed.stuck(plan, by_row, sequence, memory, heard.fading, rows_harder)
-    points += _residual(parts, found, value)
+    points += _residual(parts, found, value, sequence)
     _wake(parts, sequence.series)
     silence.hear(plan, by_series, memory, heard, harder)
     sequence.remember(memory)
     return together(points) if points else None
 
 
-def _residual(parts: Parts, found: rows.Rows, value: Float64) -> list[Points]:
+def _residual(parts: Parts, found: rows.Rows, value: Float64, sequence: Sequence) -> list[Points]:
     if not parts.plan.has(RESIDUAL):
         return []
     threshold = parts.plan.threshold[parts.rules[found.series]]
@@ -77,11 +77,11 @@ def _residual(parts: Parts, found: rows.Rows, value: Float64) -> list[Points]:
     if harder is not None:
         threshold = threshold * harder[:, RESIDUAL]
     asked = ~np.isnan(threshold)
+    if asked.all():
+        told = parts.residual.step(found.series, found.time_ms, value, threshold, sequence.groups)
+        return points_of(told.alert, None, RESIDUAL, told.score, told.low, told.high, told.signal)
     order = positions(asked)
-    if len(order) == len(found):
-        told = parts.residual.step(found.series, found.time_ms, value, threshold)
-    else:
-        told = parts.residual.step(found.series[order], found.time_ms[order], value[order], threshold[order])
+    told = parts.residual.step(found.series[order], found.time_ms[order], value[order], threshold[order])
     return points_of(told.alert, order, RESIDUAL, told.score, told.low, told.high, told.signal)
 
 
