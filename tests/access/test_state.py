@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from runtime.errors import FatalError
 from schemas import headers, readings
 from schemas.control import Device
 from schemas.errors import ContractError, NewerSchemaError
@@ -18,6 +19,7 @@ from streams.access.core import judge
 from streams.access.core import state as state_module
 from streams.access.core.stage import AccessStage
 from streams.access.core.state import State
+from streams.access.decode import decoder
 from streams.access.policy import check, shipped
 from tests.access.support import NOW_MS, control, counts_of, data, message, registered, rows_of, tick
 from tests.access.test_verdicts import World
@@ -272,6 +274,42 @@ def test_a_bug_costs_one_message_and_not_the_partition(monkeypatch: pytest.Monke
     # what is remembered is what would be without them
     twin.apply(data(9, [row for row in rows if row["payload"] != b"trap"]))
     assert stored(state) == stored(twin)
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError
+
+
+def of_devices(devices: int, payload: str = '{"a":1}', messages: int = 20) -> list[dict[str, Any]]:
+    return [message(f"x-{n % devices}", payload) for n in range(messages)]
+
+
+@pytest.mark.parametrize("place", ["judge", "decoder"])
+def test_a_bug_that_hits_every_message_stops_the_stage(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = started(POLICY + "\nunknown: open\n")
+    monkeypatch.setattr(*((state_module, "judge") if place == "judge" else (decoder, "JSON")), broken)
+    with pytest.raises(FatalError, match="all 20 messages of a record failed with 'internal: ZeroDivisionError"):
+        state.apply(data(9, of_devices(4)))
+
+
+@pytest.mark.parametrize("place", ["judge", "decoder"])
+def test_messages_of_few_devices_stop_nobody_though_all_of_a_record_fail(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = started(POLICY + "\nunknown: open\n")
+    monkeypatch.setattr(*((state_module, "judge") if place == "judge" else (decoder, "JSON")), broken)
+    for rows in (of_devices(3), of_devices(4, messages=15)):
+        assert counts_of(state.apply(data(9, rows))).dead_letters == len(rows)
+
+
+def test_different_failures_of_all_messages_stop_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trap(*given: Any) -> Any:
+        devices = given[1].column("device").to_pylist()
+        raise KeyError if devices == ["x-0"] else ZeroDivisionError
+
+    monkeypatch.setattr(state_module, "judge", trap)
+    outputs = started().apply(data(9, of_devices(4)))
+    assert {r["reason"] for r in rows_of(outputs)} == {"internal: KeyError", "internal: ZeroDivisionError"}
 
 
 def test_a_stranger_beyond_what_a_partition_remembers_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from runtime.columns.arrays import positions
 from runtime.columns.devices import NONE, DeviceTable
 from runtime.columns.spans import milliseconds
 from runtime.columns.types import Int32
+from runtime.errors import FatalError
 from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import ipc, raw
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 
 MAX_STRANGERS: Final = 250_000
 """Devices of a partition above which one that nobody registered is denied and not remembered."""
+_BUG_MESSAGES: Final = 16
+_BUG_DEVICES: Final = 4
+"""Every message of a record failing with the same error is a bug that hits all, from so many on, of so many devices.
+Fewer may be what one device sends, which must not stop the others."""
 _FULL: Final = "unknown_device: not in the registry, and this partition remembers no more devices"
 
 
@@ -88,6 +93,8 @@ class State:
         messages, raw_rows = _messages(batch)
         self.seen = Seen()
         counts, found = self._judged(messages, raw_rows) if len(messages) else (Counts(), _EMPTY)
+        if self.seen.rules["internal"] == counts.received >= _BUG_MESSAGES:
+            _stop_if_same(found)
         if raw_rows is not None:
             told, self.seen.untold = events.of_platform(batch, _others(len(batch), raw_rows))
             counts, found = replace(counts, events=counts.events + len(told)), events.merged(found, told)
@@ -300,6 +307,17 @@ def _others(rows: int, chosen: Int32) -> Int32:
     other[chosen] = False
     found: Int32 = positions(other).astype(np.int32)
     return found
+
+
+def _stop_if_same(found: pa.RecordBatch) -> None:
+    """`found` answers messages that all failed. One reason for all, from several devices, is no fault of theirs: raise
+    FatalError, since going on would empty the topic into the dead letters."""
+    reasons = found.column("reason").unique()
+    if len(reasons) == 1 and len(found.column("publisher").unique()) >= _BUG_DEVICES:
+        raise FatalError(
+            f"all {len(found)} messages of a record failed with {reasons[0].as_py()!r}: a bug, not their fault. Nothing"
+            " of it was written; the error logged before has the place. Go back to the version before, or mend it"
+        )
 
 
 def _sum(one: Counts, other: Counts) -> Counts:
