@@ -1,5 +1,6 @@
 """`telemetry.anomalies`: readings that a detector found strange, one row each; one record for each tick and for each
-record of readings that holds some.
+record of readings that holds some. Of an incident that lasts the first ones are told, the others only counted in its
+`points`.
 
 Version 1.
     incident       id of the incident it belongs to (schemas/incidents.py)

@@ -21,7 +21,7 @@ Version 1.
     points         strange readings so far, of this partition
     devices        devices so far, of this partition: 1 but for groups
     severity       vocabulary.Severity
-    explanation    of the peak, one line
+    explanation    of the peak, one line; where a group's incident took this one over: "part of incident …; …"
 """
 
 from collections.abc import Mapping
