@@ -27,7 +27,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.oracle = Oracle()
-        self.now, self.offset = NOW_MS, 0
+        self.now, self.offset = NOW_MS, -1
 
     def record(self) -> tuple[Record, list[Told]]:
         """A record, and the rows that should come of it."""
