@@ -305,6 +305,13 @@ def test_each_row_goes_to_its_table_with_its_name_for_ever() -> None:
     assert received["received"].to_pylist() == [50, 50, 0]
 
 
+def test_a_record_of_the_first_version_has_no_events() -> None:
+    given = ReadingsHeaders(Kind.DATA, 5, Counts(received=2, accepted=2, readings=2, events=9)).encode()
+    first = [(k, b"telemetry.readings/1" if k == "schema" else v) for k, v in given if k != "events"]
+    entry = read_readings("here", Arrival(0, 0, first + Provenance(0, 0, -1).encode(), b""))
+    assert (entry.counts.events, entry.rows) == (0, 3)
+
+
 def test_a_record_without_rows_is_not_opened() -> None:
     _raw, readings, _chain = range_of(lambda c: (c.data(0), c.tick()))
     entry = readings.entries[0]

@@ -1,6 +1,7 @@
 """Derived topics: what the sink makes of their records, and that their tables hold each row once."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -223,6 +224,21 @@ def test_rows_arrive_once_however_often_they_are_inserted(db: ClickHouse, databa
         assert Counter(found) == chain.stages.expected.tables[table], table
     assert db.rows("SELECT count() FROM ledger_derived") == [(chain.stages.expected.records,)]
     assert dict(db.rows("SELECT device, state FROM presence_current")) == chain.stages.expected.newest
+
+
+def test_a_range_that_was_cut_off_between_two_inserts_is_completed(db: ClickHouse, database: MigrationSettings) -> None:
+    """By a successor that cuts it otherwise, so that tokens do not help."""
+    tables, (parts, chain) = Tables(database), ranges_of(busy, stages=True)
+    assert chain.stages is not None
+    for topic in TABLES:
+        plan = LOGS[topic].plan(parts[topic])
+        tables.insert(plan[0], check=False)
+        for insert in plan:
+            tables.insert(replace(insert, token=f"another {insert.token}"), check=True)
+    tables.close()
+    for table in COLUMNS:
+        assert db.rows(f"SELECT count() FROM {table}") == [(chain.stages.expected.tables[table].total(),)], table
+    assert db.rows("SELECT count() FROM ledger_derived") == [(chain.stages.expected.records,)]
 
 
 def test_the_newest_change_wins_whatever_comes_last(db: ClickHouse, database: MigrationSettings) -> None:

@@ -5,13 +5,17 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from runtime.kafka import clients
+from runtime.kafka import clients, topics
+from runtime.settings import KafkaSettings
 from schemas.control import Device
 from schemas.headers import Version
+from schemas.topics import DERIVED
 from sinks.ledger import verify
+from tests.servers import ClickHouseServer, KafkaServer
 from tests.sinks.conftest import Stand, eventually
 
 Make = Callable[[int], Stand]
@@ -167,12 +171,15 @@ def test_it_refuses_a_clickhouse_that_lost_what_was_committed(make_stand: Make) 
     assert "ClickHouse lost rows or is another one" in sink.text()
 
 
-def test_a_newer_schema_is_refused(make_stand: Make) -> None:
+@pytest.mark.parametrize("topic", ["telemetry.readings", "telemetry.presence"])
+def test_a_newer_schema_is_refused(make_stand: Make, topic: str) -> None:
     stand = make_stand(1)
     stand.chains[0].flow(3)
-    given, value = stand.chains[0].tick()
-    newer = [(k, b"telemetry.readings/99" if k == "schema" else v) for k, v in given]
-    stand.send("telemetry.readings", 0, newer, value)
+    stages = stand.chains[0].stages
+    assert stages is not None
+    given, value = stages.last[topic] if topic in stages.last else stand.chains[0].tick()
+    newer = [(k, topic.encode() + b"/99" if k == "schema" else v) for k, v in given]
+    stand.send(topic, 0, newer, value)
     stand.producer.flush()
     sink = stand.sink()
     assert sink.end() == 78
@@ -189,6 +196,37 @@ def test_a_gap_is_refused(make_stand: Make) -> None:
     sink = stand.sink()
     assert sink.end() == 78
     assert "gap in provenance" in sink.text()
+
+
+def test_a_gap_in_a_derived_topic_is_refused(make_stand: Make) -> None:
+    """Of which nothing is stored, while the other topics are."""
+    stand = make_stand(1)
+    chain = stand.chains[0]
+    assert chain.stages is not None
+    chain.flow(3)
+    chain.stages.prev["telemetry.incidents"] += 1
+    chain.tick()
+    stand.producer.flush()
+    sink = stand.sink()
+    assert sink.end() == 78
+    assert "telemetry.incidents[0] offset" in sink.text()
+    assert "gap in provenance" in sink.text()
+
+
+def test_it_waits_for_topics_that_an_older_platform_has_not(
+    kafka_fresh: Callable[[], KafkaServer], servers: tuple[KafkaServer, ClickHouseServer], tmp_path: Path
+) -> None:
+    broker = kafka_fresh()
+    settings, plans = KafkaSettings(broker.bootstrap), topics.plans(1, 1)
+    topics.ensure(settings, [p for p in plans if p.name not in DERIVED], 1)
+    stand = Stand(servers[0], servers[1], f"old_{os.getpid()}", tmp_path, 1)
+    sink = stand.sink(MILLRACE_KAFKA_BOOTSTRAP=broker.bootstrap)
+    what = "topics telemetry.aggregates, telemetry.anomalies, telemetry.incidents, telemetry.presence are not there yet"
+    eventually(lambda: what in sink.text(), "it says what it waits for")
+    assert "run `millrace init` first" in sink.text()
+    topics.ensure(settings, plans, 1)
+    eventually(lambda: sink.text().count("starts") == 6, "it goes on when they are there", tell=sink.text)
+    stand.close()
 
 
 def test_ticks_alone_are_stored_in_few_inserts(make_stand: Make) -> None:

@@ -1,16 +1,20 @@
 """The ledger's section `windows`: readings = counted + open + texts + refused + in flight + difference."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from schemas import aggregates
+from sinks import migrate
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.logs import LOGS
 from sinks.ledger import _look, verify
 from sinks.settings import MigrationSettings
-from tests.sinks.conftest import Stand
+from tests.servers import ClickHouseServer
+from tests.sinks.conftest import Stand, eventually
 from tests.sinks.test_core import ranges_of
 from tests.support.records import Chain
 
@@ -219,6 +223,35 @@ def test_a_stage_that_began_in_the_middle_shows_what_it_left_out(many: ClickHous
     found = windows(many)
     assert (found["difference"], found["in_flight"]) == (180 * 300, 0)
 
+
+def test_an_older_platform_keeps_its_ledger(
+    clickhouse: ClickHouseServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rows that were stored before there were windows are summed as those that come after."""
+    url = clickhouse.url.rsplit("/", 1)[0] + f"/older_{os.getpid()}"
+    settings = MigrationSettings(url, clickhouse.password_file)
+    for migration in migrate.migrations()[:4]:
+        (tmp_path / migration.name).write_text(migration.sql)
+    with monkeypatch.context() as older:
+        older.setattr(migrate, "_FOLDER", tmp_path)
+        migrate.migrate(settings)
+    db = ClickHouse(settings)
+    columns = "raw_partition, raw_offset, kind, accepted, readings, received_from, append_time, time"
+    values = "0, number, 'data', 1, 2, now(), now(), now() - INTERVAL 1 DAY + number"
+    db.command(f"INSERT INTO ledger_facts ({columns}) SELECT {values} FROM numbers(3000)")
+    migrate.migrate(settings)
+    eventually(lambda: db.rows(f"SELECT count() FROM system.mutations WHERE {WAITING}") == [(0,)], "sums are made")
+    assert windows(db) == dict.fromkeys(windows(db), 0) | {"readings": 6000, "in_flight": 6000}
+    key = "raw_epoch, raw_partition, intDiv(raw_offset, 1024), intDiv(toUnixTimestamp64Milli(time), 262144)"
+    assert db.rows(
+        f"SELECT {key}, sum(readings) FROM ledger_facts GROUP BY {key} SETTINGS force_optimize_projection = 1"
+    )
+    assert db.rows("SELECT sum(events) FROM ledger_facts") == [(0,)]
+    db.command(f"DROP DATABASE `{db.database}`")
+    db.close()
+
+
+WAITING = "database = currentDatabase() AND NOT is_done"
 
 # ---- the walk
 

@@ -6,9 +6,12 @@ from schemas.vocabulary import Kind
 from sinks import writer as module
 from sinks.core.flow import Flow, Range
 from sinks.core.inserts import Insert
+from sinks.core.logs import LOGS
 from sinks.core.start import Start
+from sinks.metrics import DelayHistogram
 from sinks.writer import Writer
-from tests.sinks.test_core import RULE, flow, log_of
+from tests.sinks.test_core import RULE, flow, log_of, ranges_of
+from tests.sinks.test_derived import busy
 
 
 class Recorder:
@@ -64,3 +67,17 @@ def test_after_a_standstill_inserts_ask_until_kafka_takes_a_commit() -> None:
 def test_a_range_that_waited_for_long_asks(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(module, "STANDSTILL_S", -1.0)
     assert _write(Recorder(), *_second_range()) == [True]
+
+
+def test_the_delay_of_each_anomaly_is_observed() -> None:
+    parts, chain = ranges_of(busy, stages=True)
+    assert chain.stages is not None
+    delays = DelayHistogram("delay", "of a test")
+    writer = Writer(Recorder(), {"anomalies": delays}, threads=1)  # type: ignore[arg-type]
+    start = Start(0, START, RULE, START, committed=True)
+    for topic in ("telemetry.anomalies", "telemetry.presence"):
+        assert writer.write(Flow(topic, 0, 3, start, RULE, LOGS[topic].reader(0, "here")), parts[topic]).result(30)
+    writer.close()
+    observed = {s.name: s.value for family in delays.collect() for s in family.samples}
+    assert observed["delay_count"] == chain.stages.expected.tables["anomalies"].total() > 0
+    assert observed["delay_sum"] < 60 * observed["delay_count"]
