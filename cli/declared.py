@@ -20,6 +20,7 @@ _SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "relay": ("bridge.relay.metrics",),
     "sink": ("sinks.metrics",),
     "watch": ("monitoring.watch.metrics",),
+    "notify": ("monitoring.notify.metrics",),
 }
 _MADE_LATER: Final = {
     "sinks.metrics": (

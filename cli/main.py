@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "doctor": "cli.doctor",
     "detect": "cli.detect",
     "monitoring": "cli.monitoring",
+    "notify": "cli.notify",
     "bench": "cli.bench",
 }
 """Name of each command and the module that holds it as an attribute of the same name."""

@@ -23,6 +23,7 @@ SETTINGS = {
     "presence": ("streams.presence.settings", "Settings"),
     "sink": ("sinks.settings", "SinkSettings"),
     "watch": ("monitoring.watch.settings", "WatchSettings"),
+    "notify": ("monitoring.notify.settings", "NotifySettings"),
     "monitoring": ("monitoring.receivers", "ReceiverSettings"),
 }
 METRICS = (
@@ -37,6 +38,7 @@ METRICS = (
     "runtime.stage.metrics",
     "sinks.metrics",
     "monitoring.watch.metrics",
+    "monitoring.notify.metrics",
     "runtime.certificates",
     "runtime.probes",
 )

@@ -18,6 +18,12 @@ ANOMALIES: Final = Dashboard(
         Row(
             "Found",
             [
+                Panel(
+                    "Open incidents",
+                    [("max by (severity) (millrace_incidents_open)", "{{severity}}")],
+                    kind="stat",
+                    width=24,
+                ),
                 Panel("Anomalies and incidents stored /s", [(_ROWS, "{{table}}")], "cps", width=12),
                 Panel(
                     "Rows",
@@ -35,6 +41,12 @@ ANOMALIES: Final = Dashboard(
                 Panel("Cost", [(_COST, "{{stage}}")], "percentunit", "of one core"),
                 Panel("Written /s", [(_WRITTEN, "{{topic}}")], "cps"),
                 Panel("Restore, p99", [(p99("millrace_stage_restore_seconds", "stage"), "{{stage}}")], "s"),
+                Panel(
+                    "Receipt to anomaly, p99",
+                    [(p99("millrace_sink_anomaly_to_queryable_seconds"), "p99")],
+                    "s",
+                    limit=2,
+                ),
             ],
         ),
     ],

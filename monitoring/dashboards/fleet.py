@@ -11,6 +11,7 @@ FLEET: Final = Dashboard(
         Row(
             "Devices",
             [
+                Panel("Devices", [("max by (state) (millrace_devices)", "{{state}}")], kind="stat", width=6),
                 Panel(
                     "Connected by MQTT",
                     [("max(millrace_mosquitto_clients)", "clients")],
@@ -28,7 +29,7 @@ FLEET: Final = Dashboard(
                         )
                     ],
                     kind="stat",
-                    width=12,
+                    width=6,
                 ),
             ],
         ),

@@ -2,24 +2,26 @@
 
 from functools import partial
 
+from monitoring.clickhouse import ClickHouse
 from monitoring.watch import certificates, disks
-from monitoring.watch.clickhouse import ClickHouse
 from monitoring.watch.kafka import Kafka
 from monitoring.watch.look import Look, Watcher
 from monitoring.watch.mosquitto import Mosquitto
 from monitoring.watch.settings import WatchSettings
+from monitoring.watch.tables import Tables
 from runtime import lifecycle
 from runtime.probes import Probes
 
 
 def looks(settings: WatchSettings) -> list[Look]:
     """What is looked at, each with its pace."""
-    clickhouse = ClickHouse(settings)
+    tables = Tables(ClickHouse(settings))
     found = [
         Look("kafka", settings.watch_every_s, Kafka(settings).look),
-        Look("clickhouse", settings.watch_every_s, clickhouse.look),
+        Look("clickhouse", settings.watch_every_s, tables.look_at_server),
         Look("mosquitto", settings.watch_every_s, Mosquitto(settings).look),
-        Look("ledger", settings.watch_ledger_every_s, clickhouse.look_at_ledger),
+        Look("ledger", settings.watch_ledger_every_s, tables.look_at_ledger),
+        Look("fleet", settings.watch_ledger_every_s, tables.look_at_fleet),
     ]
     if settings.watch_disks:
         found.append(Look("disks", settings.watch_every_s, partial(disks.look, settings.watch_disks)))

@@ -13,6 +13,8 @@ TABLE_BYTES: Final = Gauge("millrace_clickhouse_table_bytes", "Bytes of a table 
 TABLE_PARTS: Final = Gauge(
     "millrace_clickhouse_table_parts", "Active parts of a table; inserts slow down above 1,000", ["table"]
 )
+DEVICES: Final = Gauge("millrace_devices", "Devices by presence: online or offline", ["state"])
+INCIDENTS: Final = Gauge("millrace_incidents_open", "Incidents that are open, by severity", ["severity"])
 
 BROKERS: Final = Gauge("millrace_kafka_brokers", "Kafka brokers that answer")
 PARTITIONS: Final = Gauge(

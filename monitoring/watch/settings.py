@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from monitoring.clickhouse import ClickHouseSettings
 from runtime.settings import KafkaSettings, ServiceSettings, setting
 
 
@@ -30,11 +31,9 @@ class Address:
 
 
 @dataclass(frozen=True)
-class WatchSettings(KafkaSettings, ServiceSettings):
+class WatchSettings(ClickHouseSettings, KafkaSettings, ServiceSettings):
     """Everything `python -m monitoring.watch` reads."""
 
-    clickhouse_url: str = setting("http://default@127.0.0.1:8123/millrace", doc="http(s)://user@host:port/database")
-    clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password")
     mqtt_url: str = setting(
         "mqtt://127.0.0.1:1883", doc="mosquitto: unix:///path, mqtt://host:port or mqtts://host:port; its $SYS is read"
     )
@@ -47,7 +46,9 @@ class WatchSettings(KafkaSettings, ServiceSettings):
     watch_tls: tuple[Address, ...] = setting((), doc="host:port, comma-separated: whose certificates are looked at")
     watch_certificates: tuple[Path, ...] = setting((), doc="files of certificates (PEM), comma-separated")
     watch_every_s: float = setting(10.0, doc="seconds between looks at engines and disks", low=0.1, high=3_600)
-    watch_ledger_every_s: float = setting(30.0, doc="seconds between looks at the ledger", low=0.1, high=3_600)
+    watch_ledger_every_s: float = setting(
+        30.0, doc="seconds between looks at the ledger, devices and incidents", low=0.1, high=3_600
+    )
     watch_certificates_every_s: float = setting(
         3_600.0, doc="seconds between looks at certificates", low=1, high=86_400
     )

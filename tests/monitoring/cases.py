@@ -493,6 +493,13 @@ CASES = (
         {'millrace_sink_paused_partitions{service="sink", instance="sink:9100"}': "2x80"},
         {'millrace_sink_paused_partitions{service="sink", instance="sink:9100"}': NEVER},
     ),
+    Case(
+        "IncidentsNotTold",
+        "for 10m 0s no incident of a device could be handed to Alertmanager",
+        {"severity": "warning", "service": "notify"},
+        {"millrace_notify_told_timestamp_seconds": "600x80"},
+        {"millrace_notify_told_timestamp_seconds": "0+15x80"},
+    ),
     # ---- data
     Case(
         "DeadLettersRising",

@@ -18,12 +18,13 @@ from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 
 from identity.authority import Authority
+from monitoring.clickhouse import ClickHouse
 from monitoring.watch import certificates, disks
-from monitoring.watch.clickhouse import ClickHouse, section
 from monitoring.watch.kafka import Kafka, lags, state
 from monitoring.watch.look import Look, Watcher
 from monitoring.watch.mosquitto import Mosquitto, packet_size
 from monitoring.watch.settings import Address, Disk, WatchSettings
+from monitoring.watch.tables import Tables, section
 from runtime.settings import SettingsError, load
 from tests.servers import ClickHouseServer, KafkaServer, MosquittoServer
 
@@ -187,15 +188,16 @@ def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHo
     url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
     root = ClickHouse(WatchSettings(clickhouse_url=f"{url}/default", clickhouse_password_file=clickhouse.password_file))
     root.rows("CREATE DATABASE watched")
-    watched = ClickHouse(
+    asked = ClickHouse(
         WatchSettings(clickhouse_url=f"{url}/watched", clickhouse_password_file=clickhouse.password_file)
     )
-    watched.rows("CREATE TABLE rows (n UInt32) ENGINE = MergeTree ORDER BY n")
-    watched.rows("INSERT INTO rows SELECT number FROM numbers(100)")
+    watched = Tables(asked)
+    asked.rows("CREATE TABLE rows (n UInt32) ENGINE = MergeTree ORDER BY n")
+    asked.rows("INSERT INTO rows SELECT number FROM numbers(100)")
     with pytest.raises(OSError, match="ledger"):
         watched.look_at_ledger()
-    watched.rows("CREATE VIEW ledger AS SELECT 5 AS received, -2 AS difference, 7 AS readings_difference")
-    watched.look()
+    asked.rows("CREATE VIEW ledger AS SELECT 5 AS received, -2 AS difference, 7 AS readings_difference")
+    watched.look_at_server()
     watched.look_at_ledger()
     assert value("millrace_clickhouse_table_rows", table="rows") == 100
     assert value("millrace_clickhouse_table_parts", table="rows") == 1

@@ -1,0 +1,1 @@
+"""Tells people of incidents of devices, by way of Alertmanager."""

@@ -1,0 +1,138 @@
+"""Reads incidents, tells Alertmanager, remembers what it took; again and again, in a thread."""
+
+import logging
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from monitoring.clickhouse import ClickHouse
+from monitoring.notify import metrics
+from monitoring.notify.core import QUERY, Manner, Told, begin, read, tell
+from monitoring.notify.settings import NotifySettings
+from runtime import lifecycle
+from runtime.errors import RefusedError
+from runtime.probes import Probes
+from schemas.vocabulary import Severity
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 10.0
+_POST_ALERTS: Final = 500
+_KEEP_LOOKS: Final = 12
+"""An open incident ends after so many looks at which it was not told: a minute at the usual pace."""
+
+
+class Memory:
+    """The file that remembers what was told; replaced as a whole."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> dict[str, Told] | None:
+        """None when there is no such file yet. Raises RefusedError when it cannot be understood."""
+        if not self._file.exists():
+            return None
+        try:
+            return {name: Told(*times) for name, times in orjson.loads(self._file.read_bytes()).items()}
+        except (orjson.JSONDecodeError, TypeError, AttributeError) as error:
+            raise RefusedError(
+                f"{self._file} cannot be read ({error}): remove it, and what is over will not be told"
+            ) from error
+
+    def store(self, told: dict[str, Told]) -> None:
+        new = self._file.with_suffix(".new")
+        new.write_bytes(orjson.dumps({name: (one.first_ms, one.until_ms) for name, one in told.items()}))
+        new.replace(self._file)
+
+
+class Notifier:
+    """Part of the service."""
+
+    def __init__(self, settings: NotifySettings) -> None:
+        self._settings = settings
+        self._clickhouse = ClickHouse(settings)
+        self._memory = Memory(settings.notify_state)
+        self._told = self._memory.load()
+        self._manner = Manner(
+            hold_ms=round(settings.notify_hold_s * 1000),
+            keep_ms=round(settings.notify_every_s * _KEEP_LOOKS * 1000),
+            link=settings.notify_link,
+            least=Severity[settings.notify_least.upper()],
+        )
+        self._stop = threading.Event()
+        self._wrong: str | None = "has not looked yet"
+
+    async def start(self) -> None:
+        threading.Thread(target=self._run, name="notify", daemon=True).start()
+
+    async def stop(self) -> None:
+        self._stop.set()
+
+    def wrong(self) -> str | None:
+        """For readiness."""
+        return self._wrong
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.once(round(time.time() * 1000))
+            except Exception as error:
+                lifecycle.die(error, "notify")
+            self._stop.wait(self._settings.notify_every_s)
+
+    def once(self, now_ms: int) -> bool:
+        """Look and tell. False: something is away, and the same is tried at the next look."""
+        try:
+            found = read(self._clickhouse.rows(QUERY))
+        except OSError as error:
+            return self._failed("clickhouse", error)
+        told = begin(found, now_ms) if self._told is None else self._told
+        alerts, new = tell(found, told, now_ms, self._manner)
+        try:
+            self._post(alerts)
+        except OSError as error:
+            return self._failed("alertmanager", error)
+        if new != self._told:
+            self._memory.store(new)
+            self._told = new
+        if self._wrong:
+            log.info("incidents are told", extra={"told": len(alerts)})
+        self._wrong = None
+        metrics.INCIDENTS.set(len(alerts))
+        metrics.TOLD_AT.set_to_current_time()
+        return True
+
+    def _post(self, alerts: Sequence[dict[str, Any]]) -> None:
+        address = self._settings.alertmanager_url.rstrip("/") + "/api/v2/alerts"
+        # with nothing to tell an empty post: it shows that Alertmanager is there
+        for at in range(0, max(1, len(alerts)), _POST_ALERTS):
+            part = alerts[at : at + _POST_ALERTS]
+            request = urllib.request.Request(  # noqa: S310 (an address from our settings)
+                address, orjson.dumps(part), {"Content-Type": "application/json"}
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
+                    pass
+            except urllib.error.HTTPError as error:
+                raise OSError(f"{error.code}: {error.read()[:300].decode(errors='replace')}") from error
+
+    def _failed(self, at: str, error: OSError) -> bool:
+        metrics.FAILURES.labels(at).inc()
+        if not self._wrong:
+            log.warning("incidents cannot be told", extra={"at": at, "error": str(error)})
+        self._wrong = f"{at}: {error}"
+        return False
+
+
+async def serve(settings: NotifySettings) -> None:
+    """Run until told to stop."""
+    notifier = Notifier(settings)
+    probes = Probes(settings.http_bind)
+    probes.checks["incidents"] = notifier.wrong
+    await lifecycle.run([notifier], probes)
