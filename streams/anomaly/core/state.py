@@ -46,9 +46,11 @@ class State:
             self._control(record)
         else:
             self._settle()
+            time_ms = number(record.headers, "time")
             if record.kind is Kind.TICK:
-                watch.tick(self.parts, number(record.headers, "time"))
+                watch.tick(self.parts, time_ms)
             else:
+                self.parts.now_ms = max(self.parts.now_ms, time_ms)  # that of the last tick, also where we begin late
                 watch.readings(self.parts, readings.read(record.headers, record.value))
         return self._outputs(record.kind)
 
