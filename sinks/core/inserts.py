@@ -23,6 +23,8 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "events": (*RECORD, "raw_row"),
     "policies": RECORD,
     "devices": RECORD,
+    "stage_settings": RECORD,
+    "incident_marks": RECORD,
     "aggregates_1m": (*RECORD, "row"),
     "group_aggregates_1m": (*RECORD, "row"),
     "anomalies": (*RECORD, "row"),

@@ -1,16 +1,15 @@
 """Which rows of a range of telemetry.raw or telemetry.readings go into which table. Pure: a range and nothing else."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas import control, headers, readings
-from schemas.control import Device
+from schemas import readings
 from schemas.vocabulary import Kind, Verdict
 from sinks.core.flow import Range
+from sinks.core.history import history
 from sinks.core.inserts import Insert, Opened, inserts, merge, record_columns, times
 from sinks.core.records import Contract, Entry
 
@@ -21,7 +20,6 @@ _EVENT: Final = [
     *("device", "publisher", "metric", "time", "received_at", "boot", "seq"),
     *("raw_row", "replay_of", "payload", "content_type"),
 ]
-_MS: Final = pa.timestamp("ms", "UTC")
 
 
 def plan_raw(part: Range) -> list[Insert]:
@@ -47,7 +45,7 @@ def plan_readings(part: Range) -> list[Insert]:
         ("denied", merge(part, _of(with_rows, Verdict.DENIED), _FILED)),
         ("dead_letters", merge(part, _of(with_rows, Verdict.DEAD_LETTER), _FILED)),
         ("events", _events(merge(part, _of(with_rows, Verdict.EVENT), _EVENT))),
-        *_history(part),
+        *history(part),
         ("ledger_facts", _facts(part, opened)),
     ]
     return [insert for table, rows in tables for insert in inserts(part, table, rows)]
@@ -108,70 +106,3 @@ def _earliest(entry: Entry, batch: pa.RecordBatch | None) -> int:
     if batch is None or not batch.num_rows:
         return entry.appended_ms
     return int(pc.min(batch.column("received_at")).value)
-
-
-def _history(part: Range) -> Iterator[tuple[str, pa.Table]]:
-    policies: list[dict[str, Any]] = []
-    devices: list[dict[str, Any]] = []
-    for entry in part.entries:
-        if entry.kind is Kind.CONTROL:
-            with Contract(part.where, entry.offset):
-                key = entry.found.get("key", b"").decode()
-                base = _control_row(part, entry)
-                if key == control.POLICY_KEY:
-                    policies.append(base | {"policy": entry.value.decode("utf-8", "replace")})
-                elif control.device_of(key) is not None:
-                    devices.append(base | _device_row(key, entry.value))
-    if policies:
-        yield "policies", pa.Table.from_pylist(policies, schema=_POLICIES)
-    if devices:
-        yield "devices", pa.Table.from_pylist(devices, schema=_DEVICES)
-
-
-def _control_row(part: Range, entry: Entry) -> dict[str, Any]:
-    version = headers.Version.parse(entry.found.get("version", b""))
-    return {
-        "version_epoch": version.epoch,
-        "version_offset": version.offset,
-        "raw_epoch": entry.origin.epoch,
-        "raw_partition": part.partition,
-        "raw_offset": entry.origin.src,
-        "time": entry.time_ms,
-        "append_time": entry.appended_ms,
-    }
-
-
-def _device_row(key: str, value: bytes) -> dict[str, Any]:
-    if not value:
-        return {"device": control.device_of(key), "role": "", "state": "removed", "parent": None, "labels": []}
-    device = Device.decode(key, value)
-    labels = [(str(k), v if isinstance(v, str) else orjson.dumps(v).decode()) for k, v in device.labels.items()]
-    return {
-        "device": device.id,
-        "role": device.role,
-        "state": device.state,
-        "parent": device.parent,
-        "labels": labels,
-    }
-
-
-_CONTROL: Final = [
-    ("version_epoch", pa.uint16()),
-    ("version_offset", pa.uint64()),
-    ("raw_epoch", pa.uint16()),
-    ("raw_partition", pa.uint16()),
-    ("raw_offset", pa.uint64()),
-    ("time", _MS),
-    ("append_time", _MS),
-]
-_POLICIES: Final = pa.schema([*_CONTROL, ("policy", pa.string())])
-_DEVICES: Final = pa.schema(
-    [
-        ("device", pa.string()),
-        ("role", pa.string()),
-        ("state", pa.string()),
-        ("parent", pa.string()),
-        ("labels", pa.map_(pa.string(), pa.string())),
-        *_CONTROL,
-    ]
-)

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.stage.provenance import START, Highest
-from schemas import headers
-from schemas.headers import Counts, Provenance, ReadingsHeaders
+from schemas import control, headers
+from schemas.control import Device, mark_key, settings_key
+from schemas.headers import Counts, Provenance, ReadingsHeaders, Version
 from schemas.vocabulary import Kind
 from sinks.core.flow import Flow, Range
 from sinks.core.inserts import MAX_MONTHS, pieces, token
@@ -310,6 +311,27 @@ def test_a_record_of_the_first_version_has_no_events() -> None:
     first = [(k, b"telemetry.readings/1" if k == "schema" else v) for k, v in given if k != "events"]
     entry = read_readings("here", Arrival(0, 0, first + Provenance(0, 0, -1).encode(), b""))
     assert (entry.counts.events, entry.rows) == (0, 3)
+
+
+def test_what_operators_decide_becomes_history() -> None:
+    mark = control.Mark("00c0ffee00c0ffee", "false-alarm", "pump-1", at_ms=77)
+
+    def decide(chain: Chain) -> None:
+        chain.control_record(Version(0, 1), "policy", b"{}")
+        chain.device(Version(0, 2), Device("pump-1", "motor", labels={"site": "north"}))
+        chain.control_record(Version(0, 3), settings_key("anomaly"), b'{"detectors":[]}')
+        chain.control_record(Version(0, 4), mark_key(mark.incident), mark.encode())
+        chain.control_record(Version(0, 5), mark_key(mark.incident), b"")
+        chain.control_record(Version(0, 6), "novel/key", b"{}")
+
+    _raw, readings, _chain = range_of(decide)
+    found = {i.table: i.rows.to_pylist() for i in plan_readings(readings)}
+    assert list(found) == ["policies", "devices", "stage_settings", "incident_marks", "ledger_facts"]
+    assert found["devices"][0]["labels"] == [("site", "north")]
+    assert [(r["stage"], r["settings"]) for r in found["stage_settings"]] == [("anomaly", '{"detectors":[]}')]
+    marks = [(r["incident"], r["mark"], r["said_at"] and r["said_at"].timestamp()) for r in found["incident_marks"]]
+    assert marks == [(mark.incident, "false-alarm", 0.077), (mark.incident, "", None)]
+    assert [r["version_offset"] for table in list(found)[:-1] for r in found[table]] == [1, 2, 3, 4, 5]
 
 
 def test_a_record_without_rows_is_not_opened() -> None:
