@@ -71,15 +71,18 @@ class Parts:
 
     def rules_of(self, plan: Plan, series: Int64) -> Int32:
         """The rule of each of these series in a plan, by the registry as it is."""
-        table = self.table
-        kind = self.registry.kinds()[table.device_of(series)].astype(np.int64)
-        keys = np.stack([table.channel_of(series), table.metric_of(series), kind], 1)
-        distinct, which = np.unique(keys, axis=0, return_inverse=True)
-        found = [
-            plan.rule(table.channels.word(channel), table.metrics.word(metric), self.registry.kind(kind))
-            for channel, metric, kind in distinct.tolist()
-        ]
-        return np.array(found, np.int32)[which.reshape(-1)]
+        table, metrics = self.table, max(1, len(self.table.metrics))
+        kind = self.registry.kinds()[table.device_of(series)].astype(np.int64) + 1
+        kinds = int(kind.max(initial=0)) + 1
+        names = table.channel_of(series) * metrics + table.metric_of(series)
+        distinct, which = np.unique(names * kinds + kind, return_inverse=True)
+        found = []
+        for key in distinct.tolist():
+            name, its_kind = divmod(key, kinds)
+            channel, metric = divmod(name, metrics)
+            fields = self.registry.kind(its_kind - 1)
+            found.append(plan.rule(table.channels.word(channel), table.metrics.word(metric), fields))
+        return np.array(found, np.int32)[which]
 
     def harden(self) -> None:
         """Make `harder` anew: marks, series or settings are others."""
