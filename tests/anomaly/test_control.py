@@ -6,8 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.columns.series import PER_DEVICE
+from runtime.stage.contract import Record
+from schemas.control import POLICY_KEY, Device
+from schemas.headers import kind_of, table
+from streams.access.core.stage import AccessStage
+from streams.access.policy import check as policy
+from streams.access.policy import shipped as shipped_policy
 from streams.anomaly.core.residual import WARM_UP
 from streams.anomaly.core.state import SETTINGS_KEY
+from tests.access import support as raw
 from tests.anomaly import support
 from tests.anomaly.partition import Partition
 
@@ -120,3 +127,33 @@ def test_records_without_a_number_tell_nothing(rows: list[dict[str, object]]) ->
     found = Partition()
     found.say(*rows)
     assert found.state.seen.readings == 0 and not found.anomalies and found.state.sizes()["series"] == 0
+
+
+def test_what_access_writes_is_what_is_read_here() -> None:
+    """Messages of devices and of a gateway for its child, through access, then judged."""
+    access, found = AccessStage().create(0), Partition("rules:\n- detectors: [limits: {high: 80}]")
+    records = [
+        raw.control(0, POLICY_KEY, policy(shipped_policy("loopback"), "loopback").encode()),
+        raw.registered(1, Device("gw-1", "gateway")),
+        raw.registered(2, Device("child-1", "temperature-sensor", parent="gw-1")),
+        raw.data(
+            3,
+            [
+                raw.message("s-1", '{"temperature":81.5,"humidity":40,"state":"on"}'),
+                raw.message("gw-1", '[{"device":"child-1","temperature":99}]'),
+                raw.message("s-2", "{broken"),
+            ],
+        ),
+        raw.tick(4, support.NOW_MS + 5000),
+    ]
+    for record in records:
+        (answer,) = access.apply(record)
+        headers = table(answer.headers)
+        found.take(Record(0, record.offset, 0, record.offset, kind_of(headers), headers, answer.value))
+    told = [(row["device"], row["publisher"], row["channel"], row["metric"], row["value"]) for row in found.anomalies]
+    assert told == [
+        ("s-1", "s-1", "climate", "temperature", 81.5),
+        ("child-1", "gw-1", "climate", "temperature", 99.0),
+    ]
+    assert [row["publisher"] for row in found.opened()] == ["s-1", "gw-1"]
+    assert found.state.parts.now_ms == support.NOW_MS + 5000
