@@ -31,7 +31,7 @@ from runtime.kafka.clients import admin, consumer, producer
 from runtime.settings import KafkaSettings
 from schemas import ipc, readings
 from schemas import topics as names
-from schemas.headers import Counts, Provenance, ReadingsHeaders
+from schemas.headers import Counts, Provenance, ReadingsHeaders, Version, raw_control
 from schemas.vocabulary import Kind
 from tests.servers import KafkaServer
 
@@ -82,10 +82,15 @@ def _column(values: Any, kind: Any, rows: int) -> Any:
 
 @dataclass
 class Bed:
-    """A broker, and the topics of one run of a stage; `outputs` of it are counted."""
+    """A broker, and the topics of one run of a stage.
+
+    `controls` (key, value) stand before the first readings of every partition. Stream time moves `tick_ms` a tick.
+    """
 
     settings: KafkaSettings
     stage: str
+    controls: list[tuple[str, bytes]] = field(default_factory=list)
+    tick_ms: int = 1_000
     out: Any = None
     src: list[int] = field(default_factory=list)
     seqs: dict[str, Iterator[int]] = field(default_factory=dict)
@@ -102,6 +107,10 @@ class Bed:
         topics.ensure(self.settings, topics.plans(PARTITIONS, 1), 1)
         self.out = producer(self.settings, {"queue.buffering.max.kbytes": 1 << 20})
         self.src = [0] * PARTITIONS
+        for partition in range(PARTITIONS):
+            for number, (key, value) in enumerate(self.controls):
+                mark = tuple(h for h in raw_control(Version(0, number), key) if h[0] in ("version", "key"))
+                self._put(partition, ReadingsHeaders(Kind.CONTROL, 0, control=mark), value)
 
     def made(self, size: int, total: int, r: random.Random) -> list[tuple[int, int, int, bytes]]:
         """A portion of readings in records of `size` rows, to the partitions in turn, and ticks, of which the last ones
@@ -112,7 +121,7 @@ class Bed:
             value = ipc.encode(batch(partition, size, r, self.seqs, self.now_ms))
             found.append((partition, self.now_ms, size, value))
             if number % (PARTITIONS * TICK_EVERY) == PARTITIONS * TICK_EVERY - 1 or number == total // size - 1:
-                self.now_ms += 1_000
+                self.now_ms += self.tick_ms
                 found += [(partition, self.now_ms, 0, b"") for partition in range(PARTITIONS)]
         return found
 
@@ -120,12 +129,14 @@ class Bed:
         """All at once."""
         for partition, time_ms, rows, value in records:
             counts = Counts(received=rows // 2, accepted=rows // 2, readings=rows)
-            src = self.src[partition]
-            found = ReadingsHeaders(Kind.DATA if rows else Kind.TICK, time_ms, counts).encode()
-            found += Provenance(0, src, src - 1).encode()
-            self.out.produce(names.READINGS, value, partition=partition, headers=found)
-            self.src[partition] += 1
+            self._put(partition, ReadingsHeaders(Kind.DATA if rows else Kind.TICK, time_ms, counts), value)
         assert self.out.flush(60) == 0
+
+    def _put(self, partition: int, told: ReadingsHeaders, value: bytes) -> None:
+        src = self.src[partition]
+        found = told.encode() + Provenance(0, src, src - 1).encode()
+        self.out.produce(names.READINGS, value, partition=partition, headers=found)
+        self.src[partition] += 1
 
     def answered(self, reader: Consumer) -> bool:
         """Whether the last tick of each partition has its record in the stage's first topic."""
@@ -165,19 +176,25 @@ def service(settings: KafkaSettings, stage: str, folder: Path, snapshot_s: float
 
 def measure(bed: Bed, folder: Path, size: int, total: int, snapshot_s: float = 1.0) -> float:
     """Median CPU µs a reading."""
+    return measure_both(bed, folder, size, total, snapshot_s)[0]
+
+
+def measure_both(bed: Bed, folder: Path, size: int, total: int, snapshot_s: float = 1.0) -> tuple[float, float]:
+    """(median CPU µs a reading, median of readings a second by the clock, of which Kafka has its share)."""
     bed.renew()
     r = random.Random(size)
     reader = consumer(bed.settings, "bench")
-    costs = []
+    costs, rates = [], []
     with service(bed.settings, bed.stage, folder, snapshot_s) as pid:
         for _ in range(WARM + RUNS):
             records = bed.made(size, total, r)
-            begin = cpu_of_s(pid)
+            begin, began_s = cpu_of_s(pid), time.monotonic()
             bed.write(records)
             wait(bed, reader, folder)
             costs.append((cpu_of_s(pid) - begin) / total * 1e6)
+            rates.append(total / (time.monotonic() - began_s))
     reader.close()
-    return statistics.median(costs[WARM:])
+    return statistics.median(costs[WARM:]), statistics.median(rates[WARM:])
 
 
 def wait(bed: Bed, reader: Consumer, folder: Path) -> None:

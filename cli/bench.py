@@ -18,6 +18,8 @@ GROUPS: Final = (
     "faults",
     "anomaly",
     "access",
+    "aggregate_state",
+    "aggregate",
     "presence",
     "bridge",
     "http",
