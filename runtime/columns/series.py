@@ -87,16 +87,18 @@ class SeriesTable:
         order = np.argsort(first)
         for names in (device, channel, metric):
             names.narrow(first[order])
-        fits = self._fits(device)
-        full = np.cumsum(fits) - fits >= self._room_left()
-        let_in = fits & ~full
+        let_in, room = positions(self._fits(device)), self._room_left()
+        full_from = len(new)
+        if len(let_in) >= room:
+            let_in = let_in[:room]
+            full_from = int(first[order[let_in[-1]]]) if room else 0
         numbers = np.full(len(order), NONE, np.int32)
-        numbers[order[let_in]] = self.size + np.arange(np.count_nonzero(let_in))
-        rows = np.bincount(which)[order]
-        refused = {DEVICE_FULL: int(rows[~fits & ~full].sum()), PARTITION_FULL: int(rows[full].sum())}
-        self._insert(positions(let_in), device, channel, metric)
+        numbers[order[let_in]] = self.size + np.arange(len(let_in))
+        self._insert(let_in, device, channel, metric)
         found[new] = numbers[which]
-        return Counter({reason: count for reason, count in refused.items() if count})
+        refused = positions(found[new] < 0)
+        early = int(np.searchsorted(refused, full_from))
+        return +Counter({DEVICE_FULL: early, PARTITION_FULL: len(refused) - early})
 
     def _fits(self, device: "_Names") -> Bool:
         """Of new series, in order, whether their devices may have one more each."""
@@ -110,7 +112,7 @@ class SeriesTable:
     def _room_left(self) -> int:
         if self.devices.size + self.per_partition > 1 << _DEVICE_BITS:
             return 0  # so many devices are registered that keys would run out of bits
-        return self.per_partition - self.size
+        return max(0, self.per_partition - self.size)
 
     def _insert(self, let_in: Int64, device: "_Names", channel: "_Names", metric: "_Names") -> None:
         if not len(let_in):

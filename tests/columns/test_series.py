@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.columns.series import DEVICE_FULL, NONE, PARTITION_FULL, SeriesTable
@@ -47,6 +47,7 @@ class Plain:
         return self.numbers[row]
 
 
+@settings(max_examples=300)
 @given(st.lists(rows, max_size=6), st.randoms(use_true_random=False), st.integers(1, 6), st.integers(1, 20))
 def test_numbers_are_those_of_a_plain_dictionary(batches: list[list[Row]], random, per_device, per_partition) -> None:  # type: ignore[no-untyped-def]
     table, plain = SeriesTable(per_device=per_device, per_partition=per_partition), Plain(per_device, per_partition)
