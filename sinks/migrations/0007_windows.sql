@@ -20,7 +20,7 @@ FROM
         argMax(p.last, (p.last_time, p.raw_epoch, p.raw_offset, p.row)) AS last,
         min(p.first_time) AS first_time, max(p.last_time) AS last_time,
         sumMap(p.sketch_buckets, p.sketch_counts) AS sketch,
-        max(p.part = 0) AS closed, count() AS partials
+        max(p.part != 2) AS closed, count() AS partials
     FROM aggregates_1m AS p
     GROUP BY p.device, p.channel, p.metric, p.window_start, p.window_ms
 );
@@ -44,7 +44,7 @@ FROM
         argMax(p.last, (p.last_time, p.raw_epoch, p.raw_offset, p.row)) AS last,
         min(p.first_time) AS first_time, max(p.last_time) AS last_time,
         sumMap(p.sketch_buckets, p.sketch_counts) AS sketch,
-        max(p.part = 0) AS closed, count() AS partials
+        max(p.part != 2) AS closed, count() AS partials
     FROM group_aggregates_1m AS p
     GROUP BY p.scope, p.name, p.channel, p.metric, p.window_start, p.window_ms
 );

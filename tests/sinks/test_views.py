@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,19 @@ def test_first_and_last_are_those_of_the_earliest_and_the_latest_reading(db: Cli
     expected = {"windows": [(2.0, 3.0), (4.0, 4.0)], "windows_1h": [(2.0, 3.0), (4.0, 4.0)], "windows_1d": [(2.0, 4.0)]}
     for view, rows in expected.items():
         assert db.rows(f"SELECT first, last FROM {view} ORDER BY window_start") == rows
+
+
+@pytest.mark.parametrize(("parts", "closed"), [((2,), 0), ((2, 0), 1), ((1,), 1), ((2, 1), 1)])
+def test_a_window_is_closed_when_more_than_early_parts_were_written(
+    db: ClickHouse, parts: tuple[int, ...], closed: int
+) -> None:
+    begin(db)
+    for number, part in enumerate(parts):
+        row = f"'a', {START_MS // 1000}, {part}, 1, {number}, now()"
+        db.command(
+            f"INSERT INTO aggregates_1m (device, window_start, part, count, raw_offset, append_time) VALUES ({row})"
+        )
+    assert db.rows("SELECT closed, partials FROM windows") == [(closed, len(parts))]
 
 
 def test_without_sketches_there_are_no_quantiles(db: ClickHouse) -> None:
