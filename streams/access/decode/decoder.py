@@ -21,8 +21,10 @@ log = logging.getLogger(__name__)
 
 FEW: Final = 64
 """Fewer messages are sooner decoded one by one: the batch path costs as much for one as for a hundred."""
-_LONGEST_PAUSE: Final = 15
-"""Batches that are decoded one by one after the batch path could not answer even FEW messages several times."""
+_TRIES: Final = 4
+_PAUSE: Final = 15
+"""So many times in a row that the batch path could not answer even FEW messages, and so many batches decoded one by one
+after that: who invents shapes would have us pay for both. In a row, since partitions share a decoder."""
 
 
 class Decoder:
@@ -31,7 +33,7 @@ class Decoder:
     def __init__(self, few: int = FEW) -> None:
         """With `few` 1 the batch path is tried for every batch."""
         self._few = few
-        self._pause = self._paused = 0
+        self._failed = self._pause = 0
         self._names = Names()
         self._templates = Templates(self._names)
 
@@ -78,19 +80,20 @@ class Decoder:
             log.error("batch path failed; decoding message by message", exc_info=error)
             self._templates.spoil()
             return empty(), True
-        self._learn(len(found.done))
+        self._judge(len(found.done))
         rows.open[found.done] = False
         rows.boot[found.done], rows.seq[found.done] = found.boot, found.seq
         return found.part, False
 
     def _pauses(self) -> bool:
-        """Whether the batch path is not worth a try: senders who invent shapes would pay for both ways."""
-        self._paused += 1
-        return self._paused <= self._pause
+        """Whether the batch path is not worth a try now."""
+        self._pause -= 1
+        return self._pause >= 0
 
-    def _learn(self, answered: int) -> None:
-        self._paused = 0
-        self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE) if 1 < self._few > answered else 0
+    def _judge(self, answered: int) -> None:
+        """Whether it was worth it."""
+        self._failed = self._failed + 1 if 1 < self._few > answered else 0
+        self._pause = _PAUSE if self._failed >= _TRIES else 0
 
     def _slow(self, rows: "_Rows") -> Part:
         offsets, body = lying(rows.batch.column("payload"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas import raw
 from streams.access.decode import RULES, Decoder, fast, first_seen, formats
 from streams.access.decode.names import MAX_KNOWN
-from tests.access.decode.payloads import DEVICE, EVIL, RECEIVED_MS, batch, fates
+from tests.access.decode.payloads import DEVICE, EVIL, RECEIVED_MS, batch, fates, law
 
 JSON = b'{"a":1}'
 
@@ -205,6 +205,37 @@ def test_a_failure_of_the_batch_path_loses_nothing_and_is_told(
     assert got.fallback and fates(got) == expected and "batch path failed" in caplog.text
     after = decoder.decode(batch([JSON, JSON]))
     assert not after.fallback and after.generation == got.generation + 1
+
+
+def test_invented_shapes_are_soon_decoded_one_by_one_and_usual_ones_together_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried, answer, decoder = [], fast.answer, Decoder()
+
+    def counted(*given: Any) -> Any:
+        tried.append(given)
+        return answer(*given)
+
+    monkeypatch.setattr(fast, "answer", counted)
+    for n in range(40):
+        payloads = [b'{"k%d":%d}' % (100 * n + i, i) for i in range(100)]
+        assert fates(decoder.decode(batch(payloads))) == [law(p, RECEIVED_MS + i) for i, p in enumerate(payloads)]
+    assert len(tried) < 8
+    usual = batch([JSON] * 100)
+    for _ in range(40):
+        decoder.decode(usual)
+    assert len(tried) > 25
+
+
+def test_one_partition_of_invented_shapes_does_not_slow_the_others_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, answered = Decoder(), []
+    answer = fast.answer
+    monkeypatch.setattr(fast, "answer", lambda *given: answered.append(answer(*given)) or answered[-1])
+    usual = batch([JSON] * 100)
+    for n in range(30):
+        decoder.decode(batch([b'{"k%d":1}' % (100 * n + i) for i in range(100)]))
+        decoder.decode(usual)
+    assert sum(len(one.done) == 100 for one in answered) == 30
 
 
 def test_a_decoder_with_a_bug_makes_its_own_message_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
