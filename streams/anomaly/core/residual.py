@@ -122,8 +122,7 @@ class Residual:
         groups = Grouped(columns.series) if groups is None else groups
         rank, busy = _rank(groups)
         if busy and len(groups.starts) == len(series):  # each once, and all are judged
-            score, alert, low, high, signal = self._at_once(columns)
-            return Found(score, alert, low, high, signal.astype(np.int32))
+            return Found(*self._at_once(columns))
         found = Found.nothing(len(series))
         for k in range(busy):
             part = columns.take(groups.order[rank == k])

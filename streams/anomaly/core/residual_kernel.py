@@ -239,7 +239,16 @@ def _judge_arrays(ops: Ops, signals: Any, of_signals: Any, *given: Any) -> Any:
     """`of_signals`: float64[OF_SIGNAL, SIGNALS, rows]."""
     decades, after = judged(ops, np.array(signals), of_signals, *given)
     strangeness = decades[0] + decades[1] + decades[2] + decades[3]
-    return strangeness, decades.argmax(axis=0), *usual_reach(ops, *of_signals[:3, 0]), after
+    return strangeness, _first_greatest(decades), *usual_reach(ops, *of_signals[:3, 0]), after
+
+
+def _first_greatest(columns: Any) -> Any:
+    """argmax over the first of two axes, which is short: numpy's goes column by column."""
+    found, greatest = np.zeros(columns.shape[1], np.int32), columns[0]
+    for k in range(1, len(columns)):
+        found[columns[k] > greatest] = k
+        greatest = np.maximum(greatest, columns[k])
+    return found
 
 
 def _judge_floats(ops: Ops, signals: Any, of_signals: Any, *given: Any) -> Any:
