@@ -47,7 +47,7 @@ class Memory:
 
     def store(self, told: dict[str, Told]) -> None:
         new = self._file.with_suffix(".new")
-        new.write_bytes(orjson.dumps({name: (one.first_ms, one.until_ms) for name, one in told.items()}))
+        new.write_bytes(orjson.dumps({name: (one.first_ms, one.until_ms, one.closed_ms) for name, one in told.items()}))
         new.replace(self._file)
 
 

@@ -39,10 +39,12 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What was told of an incident: when first, and, once it closed, until when it is told."""
+    """What was told of an incident: when first, and, once it closed, until when it is told, and which closing that was:
+    an incident may be opened again."""
 
     first_ms: int
     until_ms: int | None = None
+    closed_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Manner:
 
 def begin(found: Iterable[Incident], now_ms: int) -> dict[str, Told]:
     """What counts as told at the very first start: all that is over."""
-    return {one.incident: Told(now_ms, 0) for one in found if one.closed_ms is not None}
+    return {one.incident: Told(now_ms, 0, one.closed_ms) for one in found if one.closed_ms is not None}
 
 
 def tell(
@@ -69,13 +71,15 @@ def tell(
     for one in found:
         if one.severity < manner.least:
             continue
-        before = told.get(one.incident, Told(now_ms))
+        before = told.get(one.incident)
+        if before is None or (before.until_ms is not None and before.closed_ms != one.closed_ms):
+            before = Told(now_ms)  # new, or opened again
         if one.closed_ms is None:
-            new[one.incident] = Told(before.first_ms)
+            new[one.incident] = before
             alerts.append(_alert(one, now_ms + manner.keep_ms, now_ms, manner))
             continue
         ends_ms = before.until_ms if before.until_ms is not None else max(now_ms, before.first_ms + manner.hold_ms)
-        new[one.incident] = Told(before.first_ms, ends_ms)
+        new[one.incident] = Told(before.first_ms, ends_ms, one.closed_ms)
         if before.until_ms is None or ends_ms > now_ms:
             alerts.append(_alert(one, ends_ms, now_ms, manner))
     return alerts, new

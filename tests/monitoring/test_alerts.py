@@ -230,6 +230,45 @@ def test_a_queue_in_mosquitto_that_grows(lab: Lab) -> None:
     lab.wait_quiet()
 
 
+DETECTORS = """
+rules:
+  - metric: heat
+    detectors: [limits: {high: 100, severity: critical}]
+incidents: {quiet: 5s, cool_down: 5s}
+"""
+
+
+@contextmanager
+def notified(lab: Lab) -> Iterator[None]:
+    """`millrace notify` beside it."""
+    words = ("notify", "--alertmanager", lab.alertmanager.url, "--data", str(lab.running.data))
+    process = subprocess.Popen([sys.executable, "-m", "cli.main", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_an_incident_of_a_device_reaches_alertmanager_with_its_explanation(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "detectors.yaml").write_text(DETECTORS)
+    lab.running.command("detector", "apply", str(tmp_path / "detectors.yaml"))
+    with notified(lab):
+        with saying(lab.running, "hot-1", lambda: b'{"heat":500}'):
+            _until(lambda: bool(incidents(lab, "hot-1")), "the incident is not told")
+            (alert,) = incidents(lab, "hot-1")
+            assert alert["labels"]["metric"] == "heat" and alert["labels"]["severity"] == "critical"
+            assert "500" in alert["annotations"]["summary"]
+            assert alert["generatorURL"].endswith("var-device=hot-1")
+            print(f"\n{alert['annotations']['summary']}")
+        told = json.loads((lab.running.data / "run" / "told.json").read_text())
+        assert alert["labels"]["incident"] in told
+
+
+def incidents(lab: Lab, device: str) -> list[dict[str, Any]]:
+    return [alert for alert in lab.alertmanager.alerts() if alert["labels"].get("device") == device]
+
+
 def test_clickhouse_stopped(lab: Lab) -> None:
     with held_down(lab.running, "clickhouse"):
         assert lab.wait("ClickHouseDown", engine="clickhouse") == "ClickHouse does not answer"

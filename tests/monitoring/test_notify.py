@@ -70,6 +70,16 @@ def test_an_incident_that_closes_ends_when_people_had_the_time_to_hear_of_it(
     assert tell([CLOSED], told, until, MANNER)[0] == []
 
 
+def test_an_incident_that_was_opened_again_is_told_anew_though_it_closed_meanwhile() -> None:
+    _, told = tell([CLOSED], {}, NOW, MANNER)
+    later = NOW + 3600 * S
+    alerts, _ = tell([replace(CLOSED, closed_ms=later - S)], told, later, MANNER)
+    assert [ends(alert) for alert in alerts] == [later + 300 * S]
+    (alert,), again = tell([OPEN], told, later, MANNER)
+    assert ends(alert) == later + 60 * S
+    assert again == {"00ab": Told(later)}
+
+
 def test_what_was_over_before_the_first_start_is_not_told() -> None:
     alerts, told = tell([CLOSED, replace(OPEN, incident="01")], begin([CLOSED], NOW), NOW, MANNER)
     assert [alert["labels"]["incident"] for alert in alerts] == ["01"]
@@ -103,8 +113,8 @@ def test_what_ended_long_ago_is_forgotten() -> None:
 def test_the_memory_outlives_and_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "told.json")
     assert memory.load() is None
-    memory.store({"a": Told(1), "b": Told(2, 3)})
-    assert Memory(tmp_path / "told.json").load() == {"a": Told(1), "b": Told(2, 3)}
+    memory.store({"a": Told(1), "b": Told(2, 3, 1)})
+    assert Memory(tmp_path / "told.json").load() == {"a": Told(1), "b": Told(2, 3, 1)}
     (tmp_path / "told.json").write_text("[1]")
     with pytest.raises(RefusedError, match="remove it"):
         memory.load()
