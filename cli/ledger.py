@@ -11,8 +11,9 @@ from rich.table import Table
 from cli.context import data_option, settings
 from runtime.settings import KafkaSettings
 from sinks.adapters.clickhouse import ClickHouse
-from sinks.ledger import ledger_totals, verify
+from sinks.ledger import ledger_totals
 from sinks.settings import ClickHouseSettings
+from sinks.verify import verify
 
 _DESIGN = {
     "messages": ("received", "accepted", "denied", "dead_lettered", "duplicates", "in_flight", "difference"),

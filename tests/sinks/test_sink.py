@@ -14,7 +14,7 @@ from runtime.settings import KafkaSettings
 from schemas.control import Device
 from schemas.headers import Version
 from schemas.topics import DERIVED
-from sinks.ledger import verify
+from sinks.verify import verify
 from tests.servers import ClickHouseServer, KafkaServer
 from tests.sinks.conftest import Stand, eventually
 

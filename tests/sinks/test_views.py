@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from schemas import sketch
 from sinks.adapters.clickhouse import ClickHouse
-from sinks.ledger import _HOURS, _KEPT
 from sinks.settings import MigrationSettings
+from sinks.verify import HOURS, KEPT
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = int(datetime.now(UTC).timestamp()) // 86_400 * DAY_MS - 3 * DAY_MS
@@ -201,9 +201,9 @@ def test_verify_tells_of_an_hour_that_is_not_what_its_partials_are(db: ClickHous
     stored = pa.array([int(datetime.now(UTC).timestamp() * 1000) - HOUR_MS]).cast(pa.timestamp("ms", "UTC"))
     db.client.insert_arrow("aggregates_1m", partials([Reading(START_MS, 1.0, 0)]).append_column("stored_at", stored))
     refresh(db)
-    assert db.rows(_HOURS.format(kept=_KEPT)) == []
+    assert db.rows(HOURS.format(kept=KEPT)) == []
     db.command("ALTER TABLE aggregates_1h UPDATE count = 9 WHERE 1", mutations_sync=2)
-    assert [row[1:] for row in db.rows(_HOURS.format(kept=_KEPT))] == [(9, 1)]
+    assert [row[1:] for row in db.rows(HOURS.format(kept=KEPT))] == [(9, 1)]
 
 
 # ---- incidents

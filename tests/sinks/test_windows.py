@@ -11,8 +11,9 @@ from sinks import migrate
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.logs import LOGS
-from sinks.ledger import _look, verify
+from sinks.ledger import look
 from sinks.settings import MigrationSettings
+from sinks.verify import verify
 from tests.servers import ClickHouseServer
 from tests.sinks.conftest import Stand, eventually
 from tests.sinks.test_core import ranges_of
@@ -31,7 +32,7 @@ def fill(database: MigrationSettings, make: Callable[[Chain], object]) -> Chain:
 
 
 def windows(db: ClickHouse) -> dict[str, int]:
-    return _look(db.client)["windows"]
+    return look(db.client)["windows"]
 
 
 def change(db: ClickHouse, statement: str) -> None:
