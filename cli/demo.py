@@ -219,4 +219,4 @@ def _quiet(db: ClickHouse, received: int) -> dict[str, dict[str, int]]:
 
 
 def _in_flight(totals: dict[str, dict[str, int]]) -> int:
-    return totals["messages"]["in_flight"] + totals["readings"]["in_flight"]
+    return sum(section["in_flight"] for section in totals.values())

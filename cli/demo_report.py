@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from local.fleet.plan import Expected, Plan
@@ -27,6 +27,28 @@ SELECT toStartOfHour(time) AS hour, count(), round(avg(value), 2), round(min(val
 FROM readings
 WHERE received_at >= {since:DateTime64(3)} AND metric = 'temperature' AND channel = 'climate'
 GROUP BY hour ORDER BY hour"""
+_PARTIALS: Final = """
+SELECT count(), sum(count), uniqExact(device, channel, metric) FROM aggregates_1m
+WHERE stored_at >= {since:DateTime64(3)}"""
+_WINDOWS: Final = """
+SELECT window_start, name, metric, count, round(mean, 2), round(min, 2), round(max, 2), round(p50, 2), round(p95, 2)
+FROM group_windows_1h
+WHERE scope = 'role' AND name = 'temperature-sensor' AND metric = 'temperature' AND window_start >= {from:DateTime64(3)}
+ORDER BY window_start LIMIT 6"""
+_INCIDENTS: Final = """
+SELECT incident, device, metric, detector, opened_at, state, points, explanation FROM incidents_current
+WHERE opened_at >= {from:DateTime64(3)} ORDER BY severity DESC, peak_score DESC, incident LIMIT 6"""
+_KINDS: Final = """
+SELECT detector, count() FROM incidents_current WHERE opened_at >= {from:DateTime64(3)}
+GROUP BY detector ORDER BY detector"""
+_STRANGE: Final = """
+SELECT count(), quantileExact(0.5)(delay), quantileExact(0.99)(delay), max(delay) FROM
+(
+    SELECT dateDiff('millisecond', received_at, stored_at) AS delay FROM anomalies
+    WHERE received_at >= {since:DateTime64(3)} AND value IS NOT NULL
+)"""
+_PRESENCE: Final = """
+SELECT state, reason, count() FROM presence_current GROUP BY state, reason ORDER BY state, reason"""
 _DENIED: Final = """
 SELECT reason, count() AS n, any(topic) FROM denied WHERE received_at >= {since:DateTime64(3)}
 GROUP BY reason ORDER BY n DESC, reason LIMIT 12"""
@@ -59,9 +81,30 @@ def sections(db: ClickHouse, since: datetime, plan: Plan, fleet: Report, kill: K
         ("hour", "readings", "mean", "min", "max"),
         db.rows(_HOURLY, asked),
     )
+    yield from _thought(db, since, plan)
     yield _table("denied", ("why", "messages", "such as"), db.rows(_DENIED, asked))
     dead = [(why, count, repr(bytes.fromhex(start))[2:-1]) for why, count, start in db.rows(_DEAD, asked)]
     yield _table("dead letters", ("why", "messages", "such as"), dead)
+
+
+def _thought(db: ClickHouse, since: datetime, plan: Plan) -> Iterator[str]:
+    """What the stages behind access made of the readings."""
+    asked = {"since": since, "from": datetime.fromtimestamp(plan.wish.start_ms / 1000, UTC)}
+    partials, readings, series = db.rows(_PARTIALS, asked)[0]
+    yield _table(
+        f"windows: {readings:,} readings of {series:,} series in {partials:,} partials of a minute; hours of a role",
+        ("hour", "role", "metric", "readings", "mean", "min", "max", "p50", "p95"),
+        db.rows(_WINDOWS, asked),
+    )
+    kinds = ", ".join(f"{name} {count}" for name, count in db.rows(_KINDS, asked)) or "none"
+    yield _table(
+        f"incidents by detector: {kinds}",
+        ("incident", "device", "metric", "detector", "opened", "state", "points", "why"),
+        db.rows(_INCIDENTS, asked),
+    )
+    strange = db.rows(_STRANGE, asked)[0]
+    yield "from receipt to anomaly queryable: " + _delay(strange).replace("messages", "readings")
+    yield _table("presence", ("state", "because of", "devices"), db.rows(_PRESENCE, asked))
 
 
 def _throughput(db: ClickHouse, since: datetime, plan: Plan, fleet: Report) -> str:
@@ -142,7 +185,7 @@ def mistakes(fleet: Report, found: Mapping[str, int], totals: Totals) -> list[st
     must be a duplicate, one for one."""
     wrong = []
     expected = fleet.expected
-    for section in ("messages", "readings"):
+    for section in totals:
         if totals[section]["difference"]:
             wrong.append(f"the ledger's difference of {section} is {totals[section]['difference']}")
     if not fleet.complete:
