@@ -1,9 +1,11 @@
 """Hours of telemetry, made up: written to telemetry.raw with their own times of receipt and ticks, and the truth.
 
-Every device reports two metrics every `interval_s`. One message in a hundred is received late, up to ten minutes; one
-in two hundred is received twice. What a value is depends on device and number of the message alone.
+Every `interval_s` a device sends `burst` messages of two metrics, ten seconds apart. One message in a hundred is
+received late, up to ten minutes; one in two hundred is received twice. What a value is depends on device and number of
+the message alone.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,10 @@ from schemas.headers import Version
 from schemas.partition import partition_of
 from streams.access.policy import check
 
-BEGIN_MS = 1_790_000_000_000 // 86_400_000 * 86_400_000
+BEGIN_MS = (int(time.time()) // 86_400 - 1) * 86_400_000
+"""Yesterday: tables forget what is too old."""
+_BURST_MS = 10_000
+"""Between the messages of a burst."""
 _LATE_MS = 600_000
 _PAYLOAD = b'{"ts":%d,"temperature":%d.%02d,"humidity":%d.%02d,"boot":1,"seq":%d}'
 POLICY = "roles: {meter: {publish: [telemetry/*]}, motor: {publish: [telemetry/*]}}"
@@ -42,22 +47,23 @@ class Partition:
 class Day:
     """`devices` report for `hours`. `truth` is what they said, each message once."""
 
-    def __init__(self, devices: int, hours: float, interval_s: int, partitions: int, seed: int = 1) -> None:
+    def __init__(
+        self, devices: int, hours: float, interval_s: int, partitions: int, burst: int = 1, seed: int = 1
+    ) -> None:
         self.names = [f"device-{n}" for n in range(devices)]
         self.rng = np.random.default_rng(seed)
         self.end_ms = BEGIN_MS + round(hours * 3_600_000)
         homes = np.array([partition_of(name.encode(), partitions) for name in self.names])
-        each = round(hours * 3600 / interval_s)
+        turns = np.arange(round(hours * 3600 / interval_s)) * interval_s * 1000
+        sends_at = (turns[:, None] + np.arange(burst) * _BURST_MS).reshape(-1)
         phase = self.rng.integers(0, interval_s * 1000, devices)
-        self.partitions = [
-            self._partition(p, np.flatnonzero(homes == p), each, interval_s, phase) for p in range(partitions)
-        ]
+        self.partitions = [self._partition(p, np.flatnonzero(homes == p), phase, sends_at) for p in range(partitions)]
         self._sent_ms = BEGIN_MS
 
-    def _partition(self, number: int, devices: Any, each: int, interval_s: int, phase: Any) -> Partition:
-        rng = self.rng
+    def _partition(self, number: int, devices: Any, phase: Any, sends_at: Any) -> Partition:
+        rng, each = self.rng, len(sends_at)
         device, seq = np.repeat(devices, each).astype(np.int32), np.tile(np.arange(each, dtype=np.int32), len(devices))
-        time_ms = BEGIN_MS + phase[device] + seq.astype(np.int64) * interval_s * 1000
+        time_ms = BEGIN_MS + phase[device] + sends_at[seq]
         late = np.where(rng.random(len(device)) < 0.01, rng.integers(0, _LATE_MS, len(device)), 0)
         received_ms = time_ms + rng.integers(5, 1_500, len(device)) + late
         again = np.flatnonzero(rng.random(len(device)) < 0.005)
@@ -96,6 +102,12 @@ class Day:
                 partition.sent = end
                 send(partition.number, headers.raw_tick(tick_ms), b"")
             self._sent_ms = tick_ms
+
+    def tick(self, send: Send, step_ms: int) -> None:
+        """A later tick to every partition."""
+        self._sent_ms += step_ms
+        for partition in self.partitions:
+            send(partition.number, headers.raw_tick(self._sent_ms), b"")
 
     def _batch(self, partition: Partition, rows: slice) -> Any:
         device, seq = partition.device[rows], partition.seq[rows]

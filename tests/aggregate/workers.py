@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from confluent_kafka import Message, TopicPartition
 
+from local.ports import LOOPBACK, free
 from runtime.kafka import topics
 from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings
@@ -35,7 +37,9 @@ class Worker:
     """`python -m MODULE OPTIONS`, again and again; its log holds all its lives."""
 
     def __init__(self, module: str, log: Path, environment: Environment) -> None:
-        self.module, self.log, self.environment = module, log, os.environ | environment
+        self.port = free()[0]
+        self.module, self.log = module, log
+        self.environment = os.environ | {"MILLRACE_HTTP_BIND": f"{LOOPBACK}:{self.port}"} | environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> "Worker":
@@ -61,6 +65,15 @@ class Worker:
             self.process.kill()
             self.process.wait(10)
 
+    def figure(self, name: str) -> float:
+        """A metric of it; 0 while it is not there."""
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=2) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " ")), 0.0)
+
     def text(self) -> str:
         return self.log.read_text()[-3_000:]
 
@@ -83,7 +96,6 @@ class Platform:
     def worker(self, module: str, instance: str = "a", **more: str) -> Worker:
         environment = {
             "MILLRACE_KAFKA_BOOTSTRAP": self.settings.kafka_bootstrap,
-            "MILLRACE_HTTP_BIND": "127.0.0.1:0",
             "MILLRACE_SNAPSHOT_INTERVAL_S": "0.5",
             "MILLRACE_SESSION_TIMEOUT_S": "6",
             "MILLRACE_INSTANCE": instance,
