@@ -39,7 +39,7 @@ PARTITIONS = 4
 DEVICES = 2_000
 METRICS = ("temperature", "humidity")
 WARM, RUNS = 2, 5
-SIZES = {1_000: 200_000, 250: 80_000, 50: 20_000}
+SIZES = {1_000: 400_000, 250: 80_000, 50: 20_000}
 """Rows a record -> readings of a portion."""
 TICK_EVERY = 10
 NOW_MS = 1_790_000_000_000

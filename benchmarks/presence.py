@@ -31,7 +31,7 @@ def figures() -> Iterator[Figure]:
 def ticks_ms() -> tuple[float, float]:
     """CPU of a tick with MANY devices, each of which speaks every ten seconds: median, and the most of a warm run."""
     watch = Watch(default())
-    numbers = watch.devices.numbers(pa.array([f"device-{n}" for n in range(MANY)]))
+    numbers = watch.devices.numbers(pa.array([f"device-{n}" for n in range(MANY)]), np.zeros(MANY, np.int64))
     columns = watch.devices.columns
     turns = np.array_split(numbers, 10)
     costs = []

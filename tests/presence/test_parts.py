@@ -156,7 +156,7 @@ def test_any_bytes_are_rules_or_refused(value: bytes) -> None:
 def test_a_million_devices_fit_and_more_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices_module, "MAX_DEVICES", 1_000)
     watch = Watch(default())
-    numbers = watch.devices.numbers(pa.array([f"d-{n}" for n in range(1_200)]))
+    numbers = watch.devices.numbers(pa.array([f"d-{n}" for n in range(1_200)]), np.zeros(1_200, np.int64))
     assert (numbers >= 0).sum() == watch.devices.size == 1_000 and watch.devices.untracked == 200
     t = Timeline()
     assert len(t.says(*(f"d-{n}" for n in range(1_200)))) == 1_000
@@ -181,7 +181,7 @@ def test_numbers_of_removed_devices_are_used_again(monkeypatch: pytest.MonkeyPat
         names = [f"d-{turn}-{n}" for n in range(20)]
         t.says("stays", *names)
         t.says(f"child-{turn}", publisher="g")
-        numbers = t.state.watch.devices.numbers(pa.array(names), np.zeros(20, bool))
+        numbers = t.state.watch.devices.numbers(pa.array(names), np.full(20, -1))
         t.state.watch.devices.forget(numbers)
         t.at(t.second + 1)
     devices = t.state.watch.devices

@@ -47,7 +47,7 @@ class Columns:
 
     `now`: whether it is there as far as is known, `why` and `since_ms` of that; `told`: what the last row said, which
     differs while damping keeps changes back, `kept` so many. `heat_ms`: stream time until which it counts as restless
-    (damping.py); `held`: it is judged by silence alone. `publisher`: number of the device in whose partition it lives.
+    (damping.py); `held`: it is judged by silence alone. `publisher`: number of its gateway, NONE for all others.
     `gone`: removed, its number is free.
     """
 
@@ -107,6 +107,8 @@ class Devices:
         self.untracked = 0
         """Signs of life of devices beyond MAX_DEVICES."""
         self._gone = 0
+        self._children = False
+        """Whether there may be any; a state without looks at no column for it."""
 
     @property
     def size(self) -> int:
@@ -117,17 +119,31 @@ class Devices:
     def watched(self) -> int:
         return self.table.size - self._gone
 
-    def numbers(self, ids: Any, wanted: Bool | None = None) -> Int32:
-        """The number of each id, new ones added where `wanted`; NONE where it is none, is removed and not wanted, or
-        there is no room."""
+    def numbers(self, ids: Any, last: Int64) -> Int32:
+        """The number of each id, new ones added where `last` >= 0; NONE where it is none, is new or removed and not to
+        be added, or there is no room."""
         found = self.table.find(ids)
         if self._gone:
-            self._mind_the_gone(found, wanted)
+            self._mind_the_gone(found, last >= 0)
         if found.min(initial=0) < 0:
-            new = found == NONE if wanted is None else (found == NONE) & wanted
+            new = (found == NONE) & (last >= 0)
             if new.any():
                 self._add(found, positions(new), ids)
         return found
+
+    def own(self, numbers: Int32, publishers: Int32 | None = None) -> None:
+        """These spoke by these publishers; None: for themselves."""
+        if publishers is not None:
+            children = publishers != numbers
+            self._children |= bool(children.any())
+            self.columns.publisher[numbers] = np.where(children, publishers, NONE)
+        elif self._children:
+            self.columns.publisher[numbers] = NONE
+
+    def owner(self, numbers: Int32) -> Int32:
+        """In whose partition each lives: its gateway's, or its own."""
+        publisher = self.columns.publisher[numbers]
+        return np.where(publisher == NONE, numbers, publisher)
 
     def known(self, device: str) -> int:
         """The number of a device that is watched, NONE for any other."""
@@ -157,12 +173,12 @@ class Devices:
         self.columns.held[numbers] = False
         self.held = np.setdiff1d(self.held, numbers).astype(np.int32)
 
-    def _mind_the_gone(self, found: Int32, wanted: Bool | None) -> None:
+    def _mind_the_gone(self, found: Int32, wanted: Bool) -> None:
         """Removed devices that are wanted again come back, the others are not there."""
         gone = self.columns.gone[found] & (found != NONE)
         if not gone.any():
             return
-        back = np.unique(found[gone] if wanted is None else found[gone & wanted])
+        back = np.unique(found[gone & wanted])
         self.columns.gone[back] = False
         self._gone -= len(back)
         found[self.columns.gone[found] & (found != NONE)] = NONE
@@ -219,3 +235,4 @@ class Devices:
         self.deadlines.restore(arrays["due"], len(self.table.words))
         self.held = positions(self.columns.held[:size]).astype(np.int32)
         self._gone = int(np.count_nonzero(self.columns.gone[:size]))
+        self._children = bool((self.columns.publisher[:size] != NONE).any())

@@ -20,6 +20,9 @@ CAME_AND_WENT: Final[dict[str, tuple[Is, Why]]] = {
 """Event rows, by metric, that are no speech of the device. All others are: `config`, `reply/17` …"""
 
 
+_ROWS: Final[Int64] = np.arange(4_096)
+
+
 class Coded:
     """A dictionary column: `words` a StringArray without repeats, `codes` the word of each row."""
 
@@ -31,7 +34,9 @@ class Coded:
         """int64[words]: of each word the last of these rows (None: all; ascending) that has it, -1 without."""
         found: Int64 = np.full(len(self.words), -1, np.int64)
         if rows is None:
-            found[self.codes] = np.arange(len(self.codes))
+            found[self.codes] = (
+                _ROWS[: len(self.codes)] if len(self.codes) <= len(_ROWS) else np.arange(len(self.codes))
+            )
         else:
             found[self.codes[rows]] = rows
         return found

@@ -73,40 +73,30 @@ class Watch:
     def _spoke(self, found: Signals) -> tuple[Int32, Int64]:
         """(devices that gave a sign of life by a message, each once; the last row of each)."""
         last = found.device.last(found.spoke)
-        numbers = self.devices.numbers(found.device.words, last >= 0)
+        numbers = self.devices.numbers(found.device.words, last)
         if last.min() < 0 or numbers.min() < 0:
             there = (last >= 0) & (numbers != NONE)
             numbers, last = numbers[there], last[there]
         if found.publisher is None and not len(found.refused):
-            self.devices.columns.publisher[numbers] = numbers
+            self.devices.own(numbers)
             return numbers, last
         return self._with_publishers(found, found.publisher or found.device, numbers, last)
 
     def _with_publishers(self, found: Signals, publisher: Coded, numbers: Int32, last: Int64) -> tuple[Int32, Int64]:
         """Their publishers gave one by that, too, and those whose messages were refused."""
         spoken = publisher.last(found.spoke)
-        publishers = self.devices.numbers(publisher.words, spoken >= 0)
-        owner = publishers[publisher.codes[last]]
-        self.devices.columns.publisher[numbers] = np.where(owner == NONE, numbers, owner)
+        publishers = self.devices.numbers(publisher.words, spoken)
+        self.devices.own(numbers, publishers[publisher.codes[last]])
         spoken = np.maximum(spoken, publisher.last(found.refused))
-        own = (publishers != NONE) & (spoken >= 0)
-        self._own(publishers[own])
-        return _last_of_each(np.append(numbers, publishers[own]), np.append(last, spoken[own]))
+        there = (publishers != NONE) & (spoken >= 0)
+        return _last_of_each(np.append(numbers, publishers[there]), np.append(last, spoken[there]))
 
     def _told(self, found: Signals) -> Int32:
         """The device of each row that says that it came or went, NONE where it is not watched."""
         if not len(found.told):
             return np.zeros(0, np.int32)
-        wanted = found.device.last(found.told) >= 0
-        told: Int32 = self.devices.numbers(found.device.words, wanted)[found.device.codes[found.told]]
-        self._own(told[told != NONE])
-        return told
-
-    def _own(self, devices: Int32) -> None:
-        """Those of whom no publisher is known are their own."""
-        columns = self.devices.columns
-        alone = devices[columns.publisher[devices] == NONE]
-        columns.publisher[alone] = alone
+        numbers = self.devices.numbers(found.device.words, found.device.last(found.told))
+        return numbers[found.device.codes[found.told]]
 
     def _hear(self, devices: Int32) -> None:
         """These gave a sign of life."""
@@ -199,7 +189,7 @@ class Watch:
         expected[~learning.is_known(usual, watched, self.rules)] = np.nan
         told = Changes(
             devices,
-            columns.publisher[devices],
+            self.devices.owner(devices),
             columns.now[devices],
             columns.why[devices],
             columns.since_ms[devices],
@@ -281,9 +271,11 @@ class Watch:
         """A device that the registry ended (`owner` None), or gave to this owner, is not watched here any more; one
         that `owner` owned before stays."""
         at, columns = self.devices.known(device), self.devices.columns
-        if at == NONE or self.devices.table.name(int(columns.publisher[at])) in (owner, device if owner else None):
-            return None
         one = np.array([at], np.int32)
+        if at == NONE or (
+            owner is not None and self.devices.table.name(int(self.devices.owner(one)[0])) in (owner, device)
+        ):
+            return None
         told = None
         if columns.told[at] == Is.ONLINE:
             columns.since_ms[at] = self.time_ms
