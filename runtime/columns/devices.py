@@ -41,6 +41,8 @@ class DeviceTable:
     def __init__(self, capacity: int = 1024) -> None:
         self.size = 0
         self.words: Words = np.zeros((capacity, 8), np.uint64)
+        self._width = 1
+        """Words of the longest id."""
         self._spread()
 
     def find(self, ids: Any) -> Int32:
@@ -80,6 +82,7 @@ class DeviceTable:
         number = self.size
         self._slots[self._seek(own)] = number
         self.words[number] = np.frombuffer(own, np.uint64)
+        self._width = max(self._width, (len(device.encode()) + 7) // 8)
         self.size += 1
         return number
 
@@ -115,13 +118,12 @@ class DeviceTable:
         self.size = len(words)
         self.words = np.zeros((capacity, 8), np.uint64)
         self.words[: len(words), : words.shape[1]] = words
+        self._width = max((k + 1 for k in range(words.shape[1]) if words[:, k].any()), default=1)
         self._spread()
 
     def stored(self) -> Words:
         """A copy of the words, without columns that no id needs."""
-        used = self.words[: self.size]
-        width = max((k + 1 for k in range(8) if used[:, k].any()), default=1)
-        return used[:, :width].copy()
+        return self.words[: self.size, : self._width].copy()
 
     def _probe(self, columns: list[Words]) -> Int32:
         at = self._home(columns)
