@@ -20,6 +20,8 @@ RUN /opt/millrace/bin/pip install --no-cache-dir --no-compile --no-deps --no-bui
 FROM python:3.11-slim
 RUN groupadd --gid 10001 millrace \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin millrace
+# what services write, where a volume is mounted: an empty volume takes its owner from here
+RUN install -d -o 10001 -g 10001 /state /monitoring/dashboards /monitoring/alertmanager
 COPY --from=build /opt/millrace /opt/millrace
 ENV PATH=/opt/millrace/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

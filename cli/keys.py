@@ -21,7 +21,8 @@ UID: Final = {"mosquitto": 1883, "clickhouse": 101, "kafka": 1000, "grafana": 47
 SERVER_NAMES: Final = ("mosquitto", "bridge-http", "localhost", "127.0.0.1")
 KAFKA_NAMES: Final = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 BRIDGE_CN: Final = "millrace.bridge.0"
-"""With dots, which no device id has: no device can be enrolled as the bridge."""
+WATCH_CN: Final = "millrace.watch.0"
+"""With dots, which no device id has: no device can be enrolled as the bridge or the watch."""
 
 _KAFKA_PROPERTIES: Final = b"""# Kafka by mutual TLS; the certificate's CN says who this service is
 security.protocol=ssl
@@ -52,11 +53,12 @@ def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
 
 
 def _devices(authority: Authority, server_names: tuple[str, ...]) -> Iterator[Made]:
-    """What devices meet: the broker's and the HTTP bridge's certificates, and the bridge's own to the broker."""
+    """What devices meet: the broker's and the HTTP bridge's certificates; and what opens the broker to ours."""
     for who in ("mosquitto", "bridge-http"):
         yield (f"{who}/server.crt", f"{who}/server.key"), lambda: authority.issue_server(server_names)
-    yield ("bridge/client.crt", "bridge/client.key"), lambda: authority.issue_client(BRIDGE_CN)
-    for who in ("mosquitto", "bridge", "bridge-http"):
+    for who, cn in (("bridge", BRIDGE_CN), ("watch", WATCH_CN)):
+        yield (f"{who}/client.crt", f"{who}/client.key"), partial(authority.issue_client, cn)
+    for who in ("mosquitto", "bridge", "bridge-http", "watch"):
         yield (f"{who}/ca.crt",), lambda: (authority.certificate_pem,)
 
 
@@ -75,7 +77,9 @@ def _services(authority: Authority) -> Iterator[Made]:
 
 
 def _clickhouse() -> Iterator[Made]:
-    """A password for each user, in the folder of whoever uses it, with the server's file that knows its hash."""
+    """A password for each user, in the folder of whoever uses it, with the server's file that knows its hash; and one
+    for Grafana's administrator."""
+    yield ("grafana/admin.password",), lambda: (secrets.token_urlsafe(24).encode(),)
     for user in USERS:
 
         def pair(name: str = user.name) -> tuple[bytes, bytes]:

@@ -26,7 +26,7 @@ from runtime.settings import SettingsError
 @data_option
 def monitoring(folder: Path, base: Path | None, data: Path) -> None:
     """Write dashboards for Grafana into FOLDER/dashboards and, from --alertmanager FILE and the settings
-    MILLRACE_ALERT_…, FOLDER/alertmanager.yml. docker-compose runs it before they start.
+    MILLRACE_ALERT_…, FOLDER/alertmanager/alertmanager.yml. docker-compose runs it before they start.
 
     Example: millrace monitoring build/monitoring --alertmanager deploy/alertmanager/alertmanager.yml
     """
@@ -42,8 +42,10 @@ def monitoring(folder: Path, base: Path | None, data: Path) -> None:
         (boards / name).write_bytes(text)
     click.echo(f"{len(found)} dashboards in {boards}")
     if base is not None:
-        (folder / "alertmanager.yml").write_text(_alertmanager(base, data))
-        click.echo(f"{folder / 'alertmanager.yml'}")
+        file = folder / "alertmanager" / "alertmanager.yml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(_alertmanager(base, data))
+        click.echo(file)
 
 
 def _alertmanager(base: Path, data: Path) -> str:

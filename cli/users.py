@@ -4,6 +4,8 @@
     sink      writes the tables, and reads them where it must look what is there
     analyst   reads, within limits of memory, time and rows
     grafana   reads, within narrower ones
+    watch     reads, and asks about disks and parts
+    notify    reads incidents
 
 `owner` is who the tables belong to; whoever holds a service's password can do no more than that service.
 """
@@ -39,7 +41,10 @@ USERS: Final = (
     User(
         "analyst",
         "operator",
-        (f"GRANT SELECT ON {DATABASE}.*", "GRANT SELECT ON system.tables", "GRANT SELECT ON system.columns"),
+        (
+            f"GRANT SELECT ON {DATABASE}.*",
+            *(f"GRANT SELECT ON system.{name}" for name in ("tables", "columns", "disks", "parts", "merges")),
+        ),
         (
             ("max_memory_usage", 4_000_000_000),
             ("max_execution_time", 120),
@@ -57,6 +62,18 @@ USERS: Final = (
             ("max_result_rows", 100_000),
             ("max_rows_to_read", 2_000_000_000),
         ),
+    ),
+    User(
+        "watch",
+        "watch",
+        (f"GRANT SELECT ON {DATABASE}.*", "GRANT SELECT ON system.disks", "GRANT SELECT ON system.parts"),
+        (("max_memory_usage", 2_000_000_000), ("max_execution_time", 20)),
+    ),
+    User(
+        "notify",
+        "notify",
+        (f"GRANT SELECT ON {DATABASE}.incidents", f"GRANT SELECT ON {DATABASE}.incidents_current"),
+        (("max_memory_usage", 1_000_000_000), ("max_execution_time", 20)),
     ),
 )
 

@@ -28,12 +28,13 @@ _TIMEOUT_S: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Topics a service reads, writes and may ask about, and consumer groups it joins."""
+    """Topics a service reads, writes and may ask about, consumer groups it joins, and groups it may ask about."""
 
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    watches: tuple[str, ...] = ()
 
 
 def _stage(name: str) -> Rights:
@@ -49,6 +50,10 @@ RIGHTS: Final[dict[str, Rights]] = {
     "bridge-http": Rights((CONTROL,), (RAW,), (), (READER,)),
     **{name: _stage(name) for name in STAGES},
     "sink": Rights((CONTROL, RAW, READINGS, *DERIVED), (), (), ("millrace-sink", READER)),
+    "watch": Rights(
+        asks=(CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES)),
+        watches=("millrace-relay", "millrace-sink", *STAGES),
+    ),
     "operator": Rights((CONTROL, RAW, READINGS, *DERIVED), (CONTROL, RAW), (), (READER, "millrace-sink")),
 }
 """`operator` is whoever works with the command `millrace`: decides (platform.control) and replays (telemetry.raw)."""
@@ -71,6 +76,8 @@ def bindings(service: str, rights: Rights) -> Iterator[AclBinding]:
         yield _allow(service, ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
     for group in rights.groups:
         yield _allow(service, ResourceType.GROUP, group, AclOperation.READ)
+    for group in rights.watches:
+        yield _allow(service, ResourceType.GROUP, group, AclOperation.DESCRIBE)
 
 
 def _allow(service: str, kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:

@@ -136,7 +136,7 @@ def test_the_command_writes_what_grafana_and_alertmanager_read(tmp_path: Path) -
         boards
     )
     assert all(board["uid"] == name for name, board in boards.items())
-    file = tmp_path / "out" / "alertmanager.yml"
+    file = tmp_path / "out" / "alertmanager" / "alertmanager.yml"
     checked = subprocess.run(["amtool", "check-config", file], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     receivers = {r["name"]: r for r in yaml.safe_load(file.read_text())["receivers"]}
@@ -151,7 +151,10 @@ def test_the_command_writes_what_grafana_and_alertmanager_read(tmp_path: Path) -
 def test_without_settings_nobody_is_told_and_all_the_same_it_is_a_configuration(tmp_path: Path) -> None:
     assert call(tmp_path) == (0, "")
     checked = subprocess.run(
-        ["amtool", "check-config", tmp_path / "alertmanager.yml"], capture_output=True, text=True, check=False
+        ["amtool", "check-config", tmp_path / "alertmanager" / "alertmanager.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

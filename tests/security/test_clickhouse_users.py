@@ -31,6 +31,8 @@ for role, statements in json.load(sys.stdin).items():
 print(json.dumps(answers))
 """
 SETUP = ["CREATE DATABASE millrace", "CREATE TABLE millrace.t (a UInt8) ENGINE = MergeTree ORDER BY a",
+         "CREATE TABLE millrace.incidents (incident String) ENGINE = MergeTree ORDER BY incident",
+         "CREATE VIEW millrace.incidents_current AS SELECT incident FROM millrace.incidents",
          "CREATE DATABASE other", "CREATE TABLE other.t (a UInt8) ENGINE = MergeTree ORDER BY a"]  # fmt: skip
 READ, WRITE = "SELECT a FROM millrace.t", "INSERT INTO millrace.t (a) VALUES (1)"
 MAKE = "CREATE TABLE millrace.{} (a UInt8) ENGINE = MergeTree ORDER BY a"
@@ -43,8 +45,10 @@ MAY = {
         "SELECT name FROM system.tables",
     ],
     "sink": [READ, WRITE, "SELECT name FROM system.columns"],
-    "analyst": [READ, "SELECT name FROM system.tables"],
+    "analyst": [READ, "SELECT name FROM system.tables", "SELECT rows FROM system.parts"],
     "grafana": [READ, "SELECT name FROM system.tables"],
+    "watch": [READ, "SELECT free_space FROM system.disks", "SELECT rows FROM system.parts"],
+    "notify": ["SELECT incident FROM millrace.incidents_current"],
 }
 MAY_NOT = {
     "owner": ["SELECT a FROM other.t", "DROP DATABASE other"],
@@ -54,6 +58,8 @@ MAY_NOT = {
                 "SELECT * FROM system.users", "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
                 "SELECT * FROM file('/etc/passwd', 'LineAsString')"],
     "grafana": [WRITE, "DROP TABLE millrace.t", "SELECT a FROM other.t"],
+    "watch": [WRITE, "DROP TABLE millrace.t", "SELECT a FROM other.t", "SELECT * FROM system.users"],
+    "notify": [READ, WRITE, "DROP TABLE millrace.t", "SELECT a FROM other.t"],
 }  # fmt: skip
 
 

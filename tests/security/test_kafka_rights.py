@@ -15,10 +15,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
+from prometheus_client import REGISTRY
 
 from cli.keys import make
 from local.engines.kafka import Kafka
 from local.ports import free
+from monitoring.watch import kafka as watch
 from runtime.kafka import clients, rights, topics
 from runtime.kafka.rights import RIGHTS
 from runtime.settings import KafkaSettings
@@ -148,6 +150,20 @@ def test_a_service_asks_only_for_its_own_groups(kafka: Secure, service: str, may
     else:
         with pytest.raises(KafkaException, match="GROUP_AUTHORIZATION_FAILED"):
             asked.result(10)
+
+
+def test_the_watch_sees_groups_that_it_may_not_join(kafka: Secure) -> None:
+    wanted = ConsumerGroupTopicPartitions("millrace-sink", [TopicPartition(RAW, 0, 5)])
+    admin = clients.admin(kafka.settings("sink"))
+    (done,) = admin.alter_consumer_group_offsets([wanted]).values()
+    done.result(10)
+    watch.Kafka(kafka.settings("watch")).look()
+    lag = REGISTRY.get_sample_value("millrace_kafka_group_lag_records", {"group": "millrace-sink", "topic": RAW})
+    assert lag is not None
+    admin = clients.admin(kafka.settings("watch"))
+    (refused,) = admin.alter_consumer_group_offsets([wanted]).values()
+    (answer,) = refused.result(10).topic_partitions
+    assert answer.error is not None and "AUTHORIZATION" in answer.error.name()
 
 
 def test_nobody_comes_in_without_a_certificate_of_the_services_authority(kafka: Secure) -> None:
