@@ -15,8 +15,9 @@ from sinks.core.ranges import Rule
 from sinks.core.records import read_derived, read_raw, read_readings
 
 Plan = Callable[[Range], list[Insert]]
-PATIENCE: Final = 3
-"""So much longer than others a range of a derived topic may be while it holds nothing: an insert costs 20 ms of CPU."""
+PATIENCE: Final = 2
+"""So much longer than others a range of a derived topic may be while it holds nothing: an insert costs 20 ms of CPU.
+`millrace doctor` and the alerts call a sink that has not committed for 30 s behind."""
 
 
 @dataclass(frozen=True, slots=True)

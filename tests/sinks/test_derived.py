@@ -114,9 +114,9 @@ def cut(module: object, records: list[Arrival]) -> list[Range]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_empty_ticks_make_long_ranges(module: object) -> None:
-    """An hour of them: an insert for every half minute, whatever the topic."""
+    """An hour of them: three inserts a minute, whatever the topic."""
     parts = cut(module, log_of(module, [(1_000, False)] * 3_600))
-    assert 110 <= len(parts) <= 120
+    assert 165 <= len(parts) <= 180
 
 
 @pytest.mark.parametrize(
