@@ -142,7 +142,7 @@ Said = tuple[int, ...]
 def _count_again(client: Any, settings: KafkaSettings) -> Iterator[str]:
     """Compare what Kafka still holds of each topic, by its headers, with the ledger."""
     known = facts(settings, *LOGS)
-    consumer = clients.consumer(settings, "millrace-verify", more={"enable.partition.eof": True})
+    consumer = clients.consumer(settings, clients.READER, more={"enable.partition.eof": True})
     try:
         for topic, (columns, of) in _again().items():
             for partition in range(known[topic].partitions):
