@@ -1,6 +1,6 @@
 """Record batches as Arrow IPC streams: the value of every data record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -24,25 +24,44 @@ def encode(batch: pa.RecordBatch) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def decode(value: bytes, what: str = "record") -> pa.RecordBatch:
+def decode(value: bytes, what: str = "record", options: pa.ipc.IpcReadOptions | None = None) -> pa.RecordBatch:
     """The single batch of an IPC stream. Raises ContractError on anything else."""
     try:
-        with pa.ipc.open_stream(value) as reader:
-            batches = list(reader)
-            if len(batches) == 1:
-                return batches[0]
-            return pa.Table.from_batches(batches, reader.schema).combine_chunks().to_batches()[0]
-    except (pa.ArrowInvalid, pa.ArrowException, OSError, EOFError, IndexError) as error:
+        source = pa.BufferReader(value)
+        with pa.ipc.open_stream(source, options=options) as reader:
+            first = reader.read_next_batch()
+            if len(value) - source.tell() <= len(END):  # asking for another one costs as much as reading this one
+                return first
+            return pa.Table.from_batches([first, *reader], reader.schema).combine_chunks().to_batches()[0]
+    except (pa.ArrowInvalid, pa.ArrowException, OSError, EOFError, IndexError, StopIteration) as error:
         raise ContractError(f"{what}: not an Arrow IPC stream with rows: {error}") from error
 
 
-def read(found: Mapping[str, bytes], value: bytes, schema: pa.Schema, name: str, newest: int) -> pa.RecordBatch:
-    """The batch of a data record, with exactly the columns of the newest schema version.
+class Columns:
+    """Some columns of a schema, in its order: what a reader that needs no others gives to `read`."""
+
+    def __init__(self, schema: pa.Schema, names: Sequence[str]) -> None:
+        places = sorted(schema.get_field_index(name) for name in names)
+        self.schema = pa.schema([schema.field(place) for place in places])
+        self.options = pa.ipc.IpcReadOptions(included_fields=places, use_threads=False)
+
+
+def read(
+    found: Mapping[str, bytes], value: bytes, schema: pa.Schema, name: str, newest: int, only: Columns | None = None
+) -> pa.RecordBatch:
+    """The batch of a data record, with exactly the columns of the newest schema version, or of these those in `only`.
 
     Columns that an older version did not have are null. Raises NewerSchemaError for a newer version and ContractError
     for anything that does not fit.
     """
     version = check_schema(found, name, newest)
+    if only is not None and version == newest:
+        batch = decode(value, name, only.options)
+        if not batch.schema.equals(only.schema):
+            raise ContractError(f"{name}/{version}: columns are {batch.schema}, expected {only.schema}")
+        return batch
+    if only is not None:
+        return read(found, value, schema, name, newest).select(only.schema.names)
     batch = decode(value, name)
     if batch.schema.equals(schema):
         return batch

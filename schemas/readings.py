@@ -68,6 +68,7 @@ SCHEMA: Final = pa.schema(
 )
 
 
-def read(found: Mapping[str, bytes], value: bytes) -> pa.RecordBatch:
-    """The batch of a data record of any version up to VERSION; see schemas.ipc.read for what it raises."""
-    return ipc.read(found, value, SCHEMA, NAME, VERSION)
+def read(found: Mapping[str, bytes], value: bytes, only: ipc.Columns | None = None) -> pa.RecordBatch:
+    """The batch of a data record of any version up to VERSION, or some of its columns; see schemas.ipc.read for what it
+    raises."""
+    return ipc.read(found, value, SCHEMA, NAME, VERSION, only)

@@ -58,6 +58,38 @@ def test_an_older_version_gets_nulls_for_what_it_did_not_have() -> None:
     assert batch.to_pylist() == [{"a": 1, "b": None}]
 
 
+ONLY = ipc.Columns(readings.SCHEMA, ("publisher", "device", "value"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_some_columns_are_those_of_all(version: int) -> None:
+    value = bytes.fromhex((EXAMPLES / f"telemetry.readings-{version}.hex").read_text())
+    found = {"schema": f"telemetry.readings/{version}".encode()}
+    some = readings.read(found, value, ONLY)
+    assert some.schema.names == ["device", "publisher", "value"]
+    assert some.equals(readings.read(found, value).select(some.schema.names))
+
+
+def test_some_columns_of_what_breaks_the_contract_are_refused() -> None:
+    other = ipc.encode(pa.RecordBatch.from_pydict({f.name: pa.array([1]) for f in readings.SCHEMA}))
+    for value in (other, ipc.encode(pa.RecordBatch.from_pydict({"a": pa.array([1])})), b"", b"garbage" * 9):
+        with pytest.raises(ContractError):
+            readings.read({"schema": b"telemetry.readings/2"}, value, ONLY)
+    with pytest.raises(NewerSchemaError):
+        readings.read({"schema": b"telemetry.readings/9"}, other, ONLY)
+
+
+def test_a_stream_of_several_batches_is_one() -> None:
+    batch = pa.RecordBatch.from_pydict({"a": pa.array([1, 2], pa.int32())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(3):
+            writer.write_batch(batch)
+    assert ipc.decode(bytes(sink.getvalue())).to_pydict() == {"a": [1, 2] * 3}
+    with pytest.raises(ContractError):
+        ipc.decode(ipc.head(batch.schema) + ipc.END)
+
+
 @given(st.binary(max_size=400))
 def test_garbage_is_a_contract_error_and_nothing_else(data: bytes) -> None:
     with pytest.raises(ContractError):

@@ -12,6 +12,8 @@ from schemas.headers import number
 from schemas.vocabulary import Verdict
 from streams.presence.core.devices import Is, Why
 
+COLUMNS: Final = ("verdict", "device", "publisher", "metric", "received_at", "replay_of")
+"""Of schemas.readings.SCHEMA, which are looked at."""
 CAME_AND_WENT: Final[dict[str, tuple[Is, Why]]] = {
     "connected": (Is.ONLINE, Why.CONNECTED),
     "disconnected": (Is.OFFLINE, Why.DISCONNECTED),
@@ -67,7 +69,7 @@ _NO_CODES: Final[Bytes] = np.zeros(0, np.uint8)
 
 
 def read(batch: Any, counts: Mapping[str, bytes]) -> Signals:
-    """`batch`: schemas.readings.SCHEMA with at least one row, `counts`: headers of its record.
+    """`batch`: COLUMNS, at least one row; `counts`: headers of its record.
 
     Replayed rows say what was once, not what is: they are left out.
     """

@@ -23,6 +23,7 @@ from streams.presence.rules import decode, default
 log = logging.getLogger(__name__)
 
 SETTINGS: Final = settings_key("presence")
+_WANTED: Final = ipc.Columns(readings.SCHEMA, signals.COLUMNS)
 _SCHEMA: Final = f"{presence.NAME}/{presence.VERSION}"
 
 
@@ -59,7 +60,7 @@ class State:
             return self.watch.tick(number(record.headers, "time"))
         if record.kind is Kind.CONTROL:
             return self._control(record)
-        batch = readings.read(record.headers, record.value)
+        batch = readings.read(record.headers, record.value, _WANTED)
         if not len(batch):
             return None
         return self.watch.take(signals.read(batch, record.headers), milliseconds(batch.column("received_at")))
