@@ -161,7 +161,7 @@ def fresh() -> State:
 def ended(state: State, offset: int, last_ms: int) -> list[Row]:
     """Ticks until everything is written."""
     found: list[Row] = []
-    for step in range(60):
+    for step in range(300):
         found += rows_of(state.apply(tick(offset + step, last_ms + step * 20_000)))
         if not state.open:
             return found

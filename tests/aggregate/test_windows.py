@@ -122,14 +122,29 @@ def test_the_oldest_windows_are_written_early_rather_than_too_many_kept(monkeypa
     aggregate = started(groups=())
     sent = [reading("ahead", float(n), NOW_MS + n * MINUTE_MS) for n in range(9)]
     found = rows_of(aggregate.apply(data(2, sent)))
-    assert parts(found) == [("ahead", n * MINUTE_MS, Part.EARLY, 1) for n in range(3)]
-    assert aggregate.windows.open == 6
+    assert parts(found) == [("ahead", n * MINUTE_MS, Part.EARLY, 1) for n in range(2)]
+    assert aggregate.windows.open == 7
     for offset in range(3, 30):
         batch = [reading(f"d-{offset}-{n % 5}", 1.0, NOW_MS + n * 7_000) for n in range(20)]
         sent += batch
         found += rows_of(aggregate.apply(data(offset, batch)))
         assert aggregate.windows.open <= 8
     same(by_window(found + ended(aggregate, 100, NOW_MS + 86_400_000)), truth(sent))
+
+
+def test_more_windows_than_one_record_closes_follow_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MOST_CLOSED", 100)
+    aggregate = started(groups=())
+    sent = [reading(f"d-{n}", float(n)) for n in range(250)]
+    aggregate.apply(data(2, sent))
+    found = rows_of(aggregate.apply(tick(3, END_MS + GRACE_MS)))
+    assert len(found) == 100
+    more = [reading("d-0", -1.0), reading("d-249", 1.0), reading("new", 1.0, END_MS)]
+    found += rows_of(aggregate.apply(data(4, more))) + rows_of(aggregate.apply(tick(5, END_MS + GRACE_MS)))
+    assert {row["part"] for row in found} == {Part.FINAL}, "until all are closed nothing is late"
+    assert aggregate.windows.open == 1
+    assert not rows_of(aggregate.apply(tick(6, END_MS + GRACE_MS + 1)))
+    same(by_window(found), truth([*sent, *more[:2]]))
 
 
 def test_more_rows_than_fit_leave_over_the_next_records(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ _ZERO: Final = 1 << (_BUCKET_BITS - 1)
 """Where bucket 0 lies, so that the entries of a slot are ordered as its buckets."""
 _LEAST_LOG: Final = 1 << 16
 """Entries that are not worth sorting."""
+_SEARCH: Final = 16
+"""Entries a slot below which looking at all of them is cheaper than searching for those of each."""
 _NOTHING: Final = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -46,23 +48,34 @@ class Sketches:
         """Sort the log in when it pays. `is_open`: bool[slots]; entries of the others are dropped."""
         if self._logged > max(_LEAST_LOG, len(self._entries)):
             self.renumber(np.where(is_open, np.arange(len(is_open)), -1))
+            self._entries, self._counts = merged(self._entries, self._counts, *counted(self._whole_log()))
+            self._log, self._logged = [], 0
 
     def renumber(self, new: Int64) -> None:
         """Entries of slot s become those of new[s], or go where that is negative; the order of slots must stay."""
-        entries, counts = merged(self._entries, self._counts, *counted(self._whole_log()))
-        slots = new.take(entries >> _BUCKET_BITS)
-        kept = slots >= 0
-        self._entries = ((slots << _BUCKET_BITS) | (entries & _BUCKET))[kept]
-        self._counts = counts[kept]
-        self._log, self._logged = [], 0
+        self._entries, kept = _renumbered(new, self._entries)
+        self._counts = self._counts[kept]
+        log, _ = _renumbered(new, self._whole_log())
+        self._log, self._logged = [log], len(log)
 
-    def of(self, slots: Int64) -> tuple[Int64, Int64, Int64]:
-        """(int64[slots] number of buckets of each, the buckets of slot after slot, their counts). `slots` ascend."""
-        begins, ends = _edges(self._entries, slots)
-        sizes = ends - begins
-        where = np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
-        entries, counts = merged(self._entries[where], self._counts[where], *self._logged_of(slots))
+    def of(self, slots: Int64, size: int) -> tuple[Int64, Int64, Int64]:
+        """(int64[slots] number of buckets of each, the buckets of slot after slot, their counts). `slots` ascend; there
+        are `size` slots in all."""
+        asked = np.zeros(size, bool)
+        asked[slots] = True
+        log = self._whole_log()
+        logged = counted(log[asked.take(log >> _BUCKET_BITS)])
+        entries, counts = merged(*self._sorted_of(slots, asked), *logged)
         return *split(entries, slots), counts
+
+    def _sorted_of(self, slots: Int64, asked: Bool) -> tuple[Int64, Int64]:
+        if len(slots) * _SEARCH > len(self._entries):
+            kept: Any = asked.take(self._entries >> _BUCKET_BITS)
+        else:
+            begins = np.searchsorted(self._entries, slots << _BUCKET_BITS)
+            sizes = np.searchsorted(self._entries, (slots + 1) << _BUCKET_BITS) - begins
+            kept = np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+        return self._entries[kept], self._counts[kept]
 
     def freeze(self) -> dict[str, Any]:
         """As it is, without a copy."""
@@ -78,14 +91,12 @@ class Sketches:
             self._log = [np.concatenate(self._log) if self._log else _NOTHING[0]]
         return self._log[0]
 
-    def _logged_of(self, slots: Int64) -> tuple[Int64, Int64]:
-        if not self._logged or not len(slots):
-            return _NOTHING
-        log = self._whole_log()
-        slot = log >> _BUCKET_BITS
-        asked = np.zeros(int(max(slots[-1], slot.max())) + 1, bool)
-        asked[slots] = True
-        return counted(log[asked.take(slot)])
+
+def _renumbered(new: Int64, entries: Int64) -> tuple[Int64, Bool]:
+    """(what is left of the entries, which those are)."""
+    slots = new.take(entries >> _BUCKET_BITS)
+    kept = slots >= 0
+    return (slots[kept] << _BUCKET_BITS) | (entries[kept] & _BUCKET), kept
 
 
 def entries_of(slots: Int64, buckets: Int64) -> Int64:
@@ -95,14 +106,16 @@ def entries_of(slots: Int64, buckets: Int64) -> Int64:
 
 def split(entries: Int64, slots: Int64) -> tuple[Int64, Int64]:
     """(number of entries of each slot, the buckets of all entries). Entries and slots ascend; slots have them all."""
-    begins, ends = _edges(entries, slots)
-    return ends - begins, (entries & _BUCKET) - _ZERO
+    place = np.zeros(int(slots.max(initial=-1)) + 1, np.int64)
+    place[slots] = np.arange(len(slots))
+    return np.bincount(place.take(entries >> _BUCKET_BITS), minlength=len(slots)), (entries & _BUCKET) - _ZERO
 
 
 def counted(entries: Int64) -> tuple[Int64, Int64]:
     """(distinct entries ascending, how often each occurs)."""
-    found, counts = np.unique(entries, return_counts=True)
-    return found, counts
+    entries = np.sort(entries)
+    starts = _starts(entries)
+    return entries[starts], np.diff(starts, append=len(entries))
 
 
 def merged(one: Int64, one_counts: Int64, other: Int64, other_counts: Int64) -> tuple[Int64, Int64]:
@@ -116,13 +129,16 @@ def merged(one: Int64, one_counts: Int64, other: Int64, other_counts: Int64) -> 
 
 def summed(entries: Int64, counts: Int64) -> tuple[Int64, Int64]:
     """Ascending entries, each once, with the sum of its counts."""
+    starts = _starts(entries)
+    sums = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=sums[1:])
+    return entries[starts], np.diff(sums.take(starts), append=sums[-1])
+
+
+def _starts(entries: Int64) -> Int64:
+    """Where other entries begin."""
     begins = np.empty(len(entries), bool)
     begins[:1] = True
     np.not_equal(entries[1:], entries[:-1], out=begins[1:])
-    starts = begins.nonzero()[0]
-    return entries[starts], np.add.reduceat(counts, starts) if len(starts) else counts
-
-
-def _edges(entries: Int64, slots: Int64) -> tuple[Int64, Int64]:
-    """Where the entries of each slot begin and end."""
-    return np.searchsorted(entries, slots << _BUCKET_BITS), np.searchsorted(entries, (slots + 1) << _BUCKET_BITS)
+    found: Int64 = begins.nonzero()[0]
+    return found

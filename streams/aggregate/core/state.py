@@ -2,7 +2,7 @@
 
 from collections import Counter as Tally
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -10,21 +10,24 @@ import numpy as np
 from runtime.columns.arrays import positions
 from runtime.columns.registry import Registry
 from runtime.columns.series import SeriesTable
-from runtime.columns.types import Bool, Int32, Int64
+from runtime.columns.types import Int32, Int64
 from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import aggregates, ipc, readings
 from schemas.control import settings_key
 from schemas.headers import DerivedHeaders, number
 from schemas.topics import AGGREGATES
-from schemas.vocabulary import Kind, Part
+from schemas.vocabulary import Kind
 from streams.aggregate.core import rows
+from streams.aggregate.core.closing import Closing
 from streams.aggregate.core.readings import Readings, select
 from streams.aggregate.core.windows import Windows
 from streams.aggregate.windowing import Windowing, decode
 
 MOST_OPEN: Final = 1 << 21
 """Open windows of a partition above which the oldest are written early."""
+MOST_CLOSED: Final = 1 << 16
+"""Windows that one record closes; the others that are due follow with the next records. So no tick stops the flow."""
 NOT_A_NUMBER: Final = "not_a_number"
 """Why a reading is refused: NaN, which no payload format of ours lets through."""
 _SCHEMA: Final = f"{aggregates.NAME}/{aggregates.VERSION}"
@@ -45,14 +48,16 @@ class Seen:
 
 
 class State:
-    """One partition. `time_ms` is stream time, `open` the readings that were folded and not written yet, `late_since`
-    the stream time at which the first window that is late was made, None when there is none."""
+    """One partition. `time_ms` is stream time, `open` the readings that were folded and not written yet. All windows
+    that ended by `passed_ms` were closed; what comes for one of them is late, the first such at `late_since` (None:
+    nothing is). `closing`: what is being done to get to `time_ms`."""
 
     def __init__(self) -> None:
         self.seen = Seen()
-        self.time_ms = 0
+        self.time_ms = self.passed_ms = 0
         self.open = 0
         self.late_since: int | None = None
+        self.closing: Closing | None = None
         self.tally: Tally[str] = Tally()
         self.settings = InBand(settings_key("aggregate"), decode, Windowing())
         self.series = SeriesTable()
@@ -67,9 +72,10 @@ class State:
         if record.kind is Kind.DATA:
             self._data(readings.read(record.headers, record.value))
         elif record.kind is Kind.TICK:
-            self._tick(number(record.headers, "time"))
+            self.time_ms = max(self.time_ms, number(record.headers, "time"))
         else:
             self._control(record)
+        self._go_on_closing()
         return self._outputs(record.kind)
 
     # --- records
@@ -98,29 +104,12 @@ class State:
         self.windows.fold(series, window, found.times, found.values, self.settings.value.sketch)
         self.open += len(series)
         if self.windows.open > MOST_OPEN:
-            self._close_oldest(self.windows.open - MOST_OPEN * 3 // 4)
+            self._close_oldest()
 
     def _note_late(self, window: Int64) -> None:
-        if self._end(int(window.min())) <= self.time_ms:
-            self.seen.late = int((self._end(window) <= self.time_ms).sum())
+        if self._end(int(window.min())) <= self.passed_ms:
+            self.seen.late = int((self._end(window) <= self.passed_ms).sum())
             self.late_since = self.time_ms if self.late_since is None else self.late_since
-
-    def _tick(self, time_ms: int) -> None:
-        before, self.time_ms = self.time_ms, max(self.time_ms, time_ms)
-        settings = self.settings.value
-        late = self.late_since is not None and self.time_ms >= self.late_since + 1000 * settings.late_s
-        early_ms = 1000 * (settings.early_s or 0)
-        early = bool(early_ms) and before > 0 and self.time_ms // early_ms > before // early_ms
-        if not early and self._end(self.windows.earliest) > self.time_ms:
-            return
-        end = self._end(self.windows.index())
-        due = (before < end) & (end <= self.time_ms)
-        if late:
-            due |= end <= before
-            self.late_since = None
-        if early:
-            due |= end > self.time_ms
-        self._close(due & self.windows.is_open(), before)
 
     def _control(self, record: Record) -> None:
         before = self.settings.value
@@ -132,8 +121,8 @@ class State:
     def _settle(self, settings: Windowing, before: Windowing | None = None) -> None:
         """Go by these settings from now on. What other settings have begun is written first."""
         if before is not None and settings.makes_other_windows_than(before):
-            self._close(self.windows.is_open(), self.time_ms)
-            self.late_since = None
+            self._close(positions(self.windows.is_open()), Closing.of_all(self.passed_ms))
+            self.closing, self.late_since = None, None
         self.window_ms, self.grace_ms = 1000 * settings.window_s, 1000 * settings.grace_s
         rows.bound(self.pending, len(settings.groups))
 
@@ -143,26 +132,47 @@ class State:
         """Stream time at which windows are written, ms. `window`: their index."""
         return (window + 1) * self.window_ms + self.grace_ms
 
-    def _close_oldest(self, count: int) -> None:
+    def _close_oldest(self) -> None:
         """Those made first: where history or clocks that run ahead fill the table, these are their windows."""
-        due = self.windows.is_open()
-        due[positions(due)[count:]] = False
-        self._close(due, self.time_ms)
+        count = max(self.windows.open - MOST_OPEN, min(MOST_CLOSED, MOST_OPEN // 4))
+        self._close(positions(self.windows.is_open())[:count], Closing.of_all(self.passed_ms))
 
-    def _close(self, due: Bool, before: int) -> None:
-        """Take slots out, to be written. What was passed before stream time `before` is late, what is now is final."""
-        slots = positions(due)
+    def _go_on_closing(self) -> None:
+        """Close what is due, or a part of it."""
+        if self.closing is None:
+            self.closing = self._next_closing()
+        if self.closing is None:
+            return
+        due = positions(self.closing.due(self._end(self.windows.index())) & self.windows.is_open())
+        self._close(due[:MOST_CLOSED], self.closing)
+        if len(due) <= MOST_CLOSED:
+            self.passed_ms, self.closing = self.closing.until, None
+
+    def _next_closing(self) -> Closing | None:
+        """What is to be done now that stream time has moved."""
+        before, until, settings = self.passed_ms, self.time_ms, self.settings.value
+        if until == before:
+            return None
+        late = self.late_since is not None and until >= self.late_since + 1000 * settings.late_s
+        early_ms = 1000 * (settings.early_s or 0)
+        early = bool(early_ms) and before > 0 and until // early_ms > before // early_ms
+        if late:
+            self.late_since = None
+        elif not early and self._end(self.windows.earliest) > until:
+            self.passed_ms = until
+            return None
+        return Closing(before, until, late, early)
+
+    def _close(self, slots: Int64, closing: Closing) -> None:
+        """Take these slots (ascending) out, to be written."""
         if not len(slots):
             return
         found = self.windows.close(slots)
         index = found.pop("index")
-        end = self._end(index)
         found |= {
             "window_start": index * self.window_ms,
             "window_ms": np.full(len(slots), self.window_ms, np.int32),
-            "part": np.where(end <= before, Part.LATE, np.where(end <= self.time_ms, Part.FINAL, Part.EARLY)).astype(
-                np.uint8
-            ),
+            "part": closing.parts(self._end(index)),
         }
         self.pending.add(found)
 
@@ -186,7 +196,9 @@ class State:
         meta = {
             "time_ms": self.time_ms,
             "open": self.open,
+            "passed_ms": self.passed_ms,
             "late_since": self.late_since,
+            "closing": None if self.closing is None else astuple(self.closing),
             "tally": {name: self.tally[name] for name in _COUNTED},
             "settings": self.settings.stored(),
         }
@@ -197,7 +209,9 @@ class State:
     @classmethod
     def restored(cls, stored: Frozen) -> "State":
         state, meta, arrays = cls(), stored.meta, dict(stored.arrays)
-        state.time_ms, state.open, state.late_since = meta["time_ms"], meta["open"], meta["late_since"]
+        state.time_ms, state.passed_ms = meta["time_ms"], meta["passed_ms"]
+        state.open, state.late_since = meta["open"], meta["late_since"]
+        state.closing = None if meta["closing"] is None else Closing(*meta["closing"])
         state.tally.update(meta["tally"])
         state.settings.restore(**meta["settings"])
         state._settle(state.settings.value)

@@ -69,7 +69,7 @@ class Windows:
         many of those each has."""
         keys = self._table.keys[slots]
         rows = {name: column[slots] for name, column in self._columns.items()}
-        size, buckets, counts = self.sketches.of(slots)
+        size, buckets, counts = self.sketches.of(slots, len(self._table))
         rows |= {"series": (keys & _SERIES).astype(np.int32), "index": keys >> _SERIES_BITS}
         rows |= {"size": size.astype(np.int32), "buckets": buckets.astype(np.int32), "counts": counts}
         self._forget(slots)
