@@ -22,7 +22,7 @@ from streams.aggregate.core.state import State
 from tests.aggregate.oracle import by_window, is_folded, merged, same, truth
 from tests.aggregate.support import Row, World, counts_of, data, ended, fresh, rows_of, tick
 
-few = settings(max_examples=int(os.environ.get("EXAMPLES", "25")))
+few = settings(max_examples=int(os.environ.get("EXAMPLES", "12")))
 """Each example is a stream of dozens of records."""
 
 
