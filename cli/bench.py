@@ -25,6 +25,7 @@ GROUPS: Final = (
     "http",
     "sink",
     "growth",
+    "state",
     "e2e",
 )
 """Modules of benchmarks/, cheap ones first."""
