@@ -116,15 +116,16 @@ class Worker:
 
     def _load(self, make: Any) -> None:
         if self.states.records:
-            meta, state = form.decode(self.states.records[-1].value)
+            stored = form.decode(self.states.records[-1].value)
+            meta, state = stored.snapshot, stored.packed
             self.meta = meta
             if self.options.mutant != "no admission":
-                self.meta = admit(meta, self.logic, self._world(meta.position), Asked())
+                self.meta = admit(meta, self.logic, range(self.logic), self._world(meta.position), Asked())
             self.state = pickle.loads(state)
         else:
             self.meta, self.state = first(self.name, self.logic, 0, self._world(self.source.low), Asked()), make()
             # the frame stores a first snapshot before the flow opens: "no snapshot" then means that nothing was done
-            self.states.append(0, [], form.encode(self.meta, pickle.dumps(self.state)))
+            self.states.append(0, [], form.encode(form.Manifest(self.meta, pickle.dumps(self.state))))
         self.known = self._world(self.meta.position).outputs[self.out.name].last
         self.position, self.highest = self.meta.position, self.meta.highest
         self.fingerprint = self.meta.fingerprint
@@ -188,7 +189,7 @@ class Worker:
             self.meta, logic_version=self.logic, position=self.position, fingerprint=self.fingerprint,
             highest=self.highest, written={self.out.name: written},
         )  # fmt: skip
-        self.storing = form.encode(meta, pickle.dumps(self.state))
+        self.storing = form.encode(form.Manifest(meta, pickle.dumps(self.state)))
 
     def snapshot_lands(self, time_ms: int) -> None:
         if self.storing is not None:
