@@ -151,7 +151,8 @@ def test_devices_come_go_fall_silent_and_come_back(platform: StageService, mosqu
         until(lambda: told_of(platform, "quiet") == [came, silent], 40, "the silence")
         row = rows_of(platform, "quiet")[-1]
         assert row["since"] == row["last_seen"] and row["expected_s"] == 6
-        assert 6 <= (row["time"] - row["since"]).total_seconds() <= 12
+        # stream time trails the receipt of messages by up to a tick
+        assert 5 <= (row["time"] - row["since"]).total_seconds() <= 12
         quiet.say()
         until(lambda: told_of(platform, "quiet")[2:] == [("online", "telemetry")], 20, "its word")
 
