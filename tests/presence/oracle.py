@@ -162,7 +162,7 @@ class Oracle:
     def wait(self, entry: Entry) -> None:
         """When to look again."""
         assert entry.heard is not None and entry.first is not None
-        entry.due = entry.heard + self.allowed(entry)
+        entry.due = entry.heard + self.allowed(entry) + 1
         if not self.known(entry):
             known = entry.first + max(_WATCHED * entry.usual(), self.rules.least_ms)
             entry.due = min(entry.due, max(known, self.clock + self.rules.least_ms))
@@ -200,7 +200,7 @@ class Oracle:
 
     def is_silent(self, entry: Entry) -> bool:
         assert entry.heard is not None
-        silent = entry.heard + self.allowed(entry) <= self.clock
+        silent = entry.heard + self.allowed(entry) < self.clock
         if self.clock - entry.period >= max(_PERIOD * entry.usual(), self.rules.least_ms):
             entry.before, entry.longest, entry.period = entry.longest, 0, self.clock
         if not silent:

@@ -47,11 +47,18 @@ def is_over(period: Int64, usual: Int64, rules: Rules) -> Bool:
     return found
 
 
+def is_silent(heard: Int64, usual: Int64, watched: Int64, now: int, rules: Rules) -> Bool:
+    """Whether each has been silent for longer than it may be. It spoke after the tick at which it was heard, so it must
+    be longer by that tick: never sooner than allowed after its word."""
+    found: Bool = heard + allowed(usual, watched, rules) < now
+    return found
+
+
 def look_again(heard: Int64, first: Int64, usual: Int64, now: int, rules: Rules) -> Int64:
     """When to look at a device again: when it is silent if nothing is heard until then, or while nothing is known of
     it, when something may be, and that not all the time."""
     watched = heard - first
-    silent = heard + allowed(usual, watched, rules)
+    silent = heard + allowed(usual, watched, rules) + 1
     known = np.maximum(first + np.maximum(WATCHED * usual, rules.least_ms), now + rules.least_ms)
     return np.where(is_known(usual, watched, rules), silent, np.minimum(silent, known))
 

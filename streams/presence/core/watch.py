@@ -225,7 +225,7 @@ class Watch:
         if over.any():
             ended = devices[over]
             columns.before[ended], columns.longest[ended], columns.period[ended] = columns.longest[ended], 0, self.clock
-        silent = columns.heard[devices] + learning.allowed(usual, watched, self.rules) <= self.clock
+        silent = learning.is_silent(columns.heard[devices], usual, watched, self.clock, self.rules)
         self._wait(devices[~silent])
         return self._silent(devices[silent][: MOST_ROWS // 2])
 
