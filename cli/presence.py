@@ -8,21 +8,16 @@ from typing import Any, Final
 
 import click
 import orjson
-import yaml
 from rich.console import Console
 from rich.table import Table
 
-from cli import inband
+from cli import stage_settings
 from cli.context import data_option, settings
-from runtime.kafka import topics
-from runtime.settings import KafkaSettings
-from schemas.control import settings_key
 from schemas.vocabulary import Presence
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import ClickHouseSettings
 from streams.presence.rules import Rules, check, decode, default
 
-KEY: Final = settings_key("presence")
 _LIST: Final = """
 SELECT device, state, reason, since, last_seen, expected_s, flaps, publisher, time FROM presence_current
 WHERE ({state:String} = '' OR state = {state:String}) AND startsWith(device, {prefix:String})
@@ -61,51 +56,6 @@ def list_(state: str | None, prefix: str, limit: int, as_json: bool, data: Path)
     click.echo(summed + (f"; the first {limit} are shown" if len(rows) == limit else ""), err=True)
 
 
-@presence.command("check")
-@inband.file_argument
-def check_(file: Path) -> None:
-    """Check FILE and name every mistake with its line; exit code 1 when there is one.
-
-    Example: millrace presence check presence.yaml
-    """
-    click.echo(f"{file}: {_summary(inband.read(file, check))}")
-
-
-@presence.command()
-@inband.file_argument
-@data_option
-def apply(file: Path, data: Path) -> None:
-    """Check FILE and publish it. It takes effect in each partition at an offset, within a second.
-
-    A file with a mistake changes nothing. Prints the version: epoch and offset in platform.control.
-    Example: millrace presence apply presence.yaml
-    """
-    found = inband.read(file, check)
-    epoch, offset = inband.publish(settings(KafkaSettings, data), KEY, found.encode(), "millrace presence show")
-    click.echo(f"presence {epoch}/{offset} published: {_summary(found)}")
-
-
-@presence.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
-@data_option
-def show(as_json: bool, data: Path) -> None:
-    """The rules published last, as they were checked, or those that came with Millrace.
-
-    Example: millrace presence show > presence.yaml
-    """
-    kafka = settings(KafkaSettings, data)
-    known = topics.read_control(kafka)
-    found, what = default(), "that came with Millrace: none were published"
-    if KEY in known:
-        offset, value = known[KEY]
-        found, what = decode(value), f"{inband.epoch(kafka)}/{offset}"
-    if as_json:
-        click.echo(found.encode())
-        return
-    click.echo(f"# presence {what}")
-    click.echo(yaml.safe_dump(found.plain(), sort_keys=False, allow_unicode=True), nl=False)
-
-
 _NAMES: Final = ("device", "state", "reason", "since", "last_seen", "expected_s", "flaps", "publisher", "time")
 
 
@@ -142,3 +92,6 @@ def _summary(found: Rules) -> str:
         f"silent after {found.factor:g} times the usual gap, held after {found.changes} changes within "
         f"{_long(found.within_ms / 1000)}"
     )
+
+
+stage_settings.add(presence, "presence", "presence", check, decode, default, _summary)

@@ -7,16 +7,16 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from cli.detector import KEY
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
-from schemas.control import Mark, mark_key
+from schemas.control import Mark, mark_key, settings_key
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import MigrationSettings
 from streams.anomaly.detectors import check, default, shipped
 from tests.anomaly.conftest import Call
 from tests.anomaly.partition import Partition
 
+KEY = settings_key("anomaly")
 TEXT = """\
 rules:
 - detectors: [limits: {high: 80}]
