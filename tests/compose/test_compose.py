@@ -22,6 +22,9 @@ LOST_BY_BROKER = 120
 """Messages of two seconds: what mosquitto acknowledged and had not saved when it was killed is gone, as documented."""
 VICTIMS = ("kafka", "clickhouse", "mosquitto", "relay", "bridge", "bridge-http", "access", "aggregate", "anomaly",
            "presence", "sink", "watch")  # fmt: skip
+ENGINES = {"kafka", "clickhouse", "mosquitto"}
+WATCHERS = ("notify", "prometheus", "alertmanager", "grafana")
+PROFILES = ("--profile", "tools", "--profile", "fleet", "--profile", "monitoring")
 SECRETS = ("PASSWORD=", "SECRET", "TOKEN", "BEGIN ", "PRIVATE")
 
 
@@ -67,14 +70,14 @@ def until(what: Any, within_s: float, why: str) -> Any:
 def stack() -> Iterator[float]:
     """Seconds from `up` to healthy, images being there."""
     compose("build", "relay", timeout_s=900)
-    compose("--profile", "tools", "--profile", "fleet", "down", "-v")
+    compose(*PROFILES, "down", "-v")
     begun = time.monotonic()
     compose("up", "-d", "--wait", "--no-build", check=False)
     until(lambda: all(_is_well(states().get(name)) for name in VICTIMS), 120, "healthy")
     yield time.monotonic() - begun
     logs = compose("logs", "--no-color", "--tail", "200", check=False)
     (Path(os.environ.get("TMPDIR", "/tmp")) / "millrace-compose.log").write_text(logs)
-    compose("--profile", "tools", "--profile", "fleet", "down", "-v")
+    compose(*PROFILES, "down", "-v")
 
 
 def _is_well(row: dict[str, Any] | None) -> bool:
@@ -86,8 +89,46 @@ def test_everything_is_healthy_within_a_minute(stack: float) -> None:
     assert stack < HEALTHY_S
 
 
+@pytest.fixture(scope="module")
+def watched(stack: float) -> None:
+    """The profile `monitoring` beside it."""
+    compose("--profile", "monitoring", "up", "-d", "--no-build", check=False)
+    until(lambda: all(_is_well(states().get(name)) for name in WATCHERS), 120, "monitoring is healthy")
+
+
 @pytest.mark.parametrize("service", VICTIMS)
 def test_a_container_is_confined(stack: float, service: str) -> None:
+    _is_confined(service)
+
+
+@pytest.mark.parametrize("service", WATCHERS)
+def test_a_container_of_the_monitoring_is_confined(watched: None, service: str) -> None:
+    _is_confined(service)
+
+
+def test_prometheus_reaches_every_service_and_knows_its_rules(watched: None) -> None:
+    services = until(_all_up, 90, "every target is up")
+    print(f"\nPrometheus scrapes {', '.join(services)}")
+    groups = _prometheus("rules")["groups"]
+    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
+    assert len(_prometheus("alertmanagers")["activeAlertmanagers"]) == 1
+
+
+def _all_up() -> list[str] | None:
+    """The services scraped, when none is missing and every target is up."""
+    targets = _prometheus("targets")["activeTargets"]
+    services = {target["labels"].get("service", target["labels"]["job"]) for target in targets}
+    wanted = {"notify", "prometheus", "alertmanager", *VICTIMS} - ENGINES
+    return sorted(services) if services >= wanted and all(target["health"] == "up" for target in targets) else None
+
+
+def _prometheus(path: str) -> dict[str, Any]:
+    url = f"http://127.0.0.1:9090/api/v1/{path}"
+    found: dict[str, Any] = json.loads(compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", url))["data"]
+    return found
+
+
+def _is_confined(service: str) -> None:
     found = inspect(service)
     host, config = found["HostConfig"], found["Config"]
     assert host["CapDrop"] == ["ALL"]
