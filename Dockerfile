@@ -5,13 +5,14 @@ RUN python3 -m venv /opt/millrace
 COPY requirements/build.lock requirements/services.lock requirements/
 RUN /opt/millrace/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/build.lock -r requirements/services.lock
 # what no service opens: Arrow's headers, tests and parts for Flight and S3, sources of extensions, symbols for debuggers
+WORKDIR /opt/millrace/lib/python3.11/site-packages
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils \
- && cd /opt/millrace/lib/python3.11/site-packages \
  && rm -rf pyarrow/include pyarrow/includes pyarrow/tests pyarrow/src pyarrow/*.pyx pyarrow/*.pxd pyarrow/*.so.*.*.* \
     pyarrow/libarrow_flight* pyarrow/_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* pyarrow/_s3fs* \
     simdjson/*.cpp simdjson/*.h zstandard/_cffi* \
  && find numpy -depth -type d -name tests -exec rm -rf {} + \
  && strip --strip-unneeded csimdjson*.so zstandard/*.so uvloop/*.so aiohttp/*.so
+WORKDIR /src
 COPY . .
 RUN /opt/millrace/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
  && /opt/millrace/bin/pip uninstall --yes setuptools pip \

@@ -25,11 +25,12 @@ down: setup ## stop it
 test: setup ## all tests against real servers, three files at a time: they mostly wait
 	$(PY) -m pytest -m "not chaos and not soak and not compose" -n 3 --dist loadfile
 
-check: setup ## ruff, mypy --strict and the walls between the packages
+check: setup ## ruff, mypy --strict, the walls between the packages, hadolint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/hadolint $$(git ls-files '*Dockerfile')
 
 bench: setup ## every figure the documentation claims, one JSON line each
 	.venv/bin/millrace bench --json
