@@ -19,6 +19,7 @@ from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings
 from runtime.stage.contract import Record
 from schemas.headers import Provenance, kind_of, table
+from schemas.topics import RAW
 from tests.servers import KafkaServer
 
 
@@ -31,8 +32,8 @@ def until(what: Callable[[], Any], within_s: float, why: str) -> Any:
 
 
 class StageService:
-    """A broker with the topics of the platform, and processes of one stage on it. `records` are written as the stage
-    before it would: offsets of the raw topic count up by one."""
+    """A broker with the topics of the platform, and processes of one stage on it. Records are written as whoever is
+    before it would: by a stage, for which offsets of the raw topic count up by one, or by the bridge."""
 
     def __init__(self, server: KafkaServer, folder: Path, stage: str, source: str, partitions: int) -> None:
         self.settings = KafkaSettings(kafka_bootstrap=server.bootstrap)
@@ -83,8 +84,9 @@ class StageService:
     # --- topics
 
     def send(self, partition: int, record: Record) -> None:
-        link = Provenance(record.epoch, record.src, record.src - 1).encode()
-        headers = [*record.headers.items(), *link]
+        headers = list(record.headers.items())
+        if self.source != RAW:
+            headers += Provenance(record.epoch, record.src, record.src - 1).encode()
         self.producer.produce(self.source, record.value, partition=partition, headers=headers)
         self.producer.poll(0)
 
@@ -103,6 +105,14 @@ class StageService:
                     if not found.error():
                         low = (found.offset() or 0) + 1
                         yield found
+        finally:
+            reader.close()
+
+    def high(self, topic: str, partition: int) -> int:
+        """The offset that the next record will have."""
+        reader = consumer(self.settings, "test")
+        try:
+            return int(reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1])
         finally:
             reader.close()
 
