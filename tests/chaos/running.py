@@ -87,7 +87,7 @@ class Running:
         before: dict[str, dict[str, int]] | None = None
         while True:
             found = self.ledger()
-            in_flight = found["messages"]["in_flight"] or found["readings"]["in_flight"]
+            in_flight = any(section["in_flight"] for section in found.values())
             quiet = not in_flight and found["messages"]["received"] >= at_least
             if quiet and found == before:
                 return found
@@ -99,7 +99,7 @@ class Running:
 class Killer:
     """Ends services at random moments: mostly kill -9, mosquitto by SIGTERM unless `crash_broker`."""
 
-    VICTIMS = ("bridge", "access", "sink", "kafka", "clickhouse", "relay")
+    VICTIMS = ("bridge", "access", "sink", "kafka", "clickhouse", "relay", "aggregate", "anomaly", "presence")
 
     def __init__(self, running: Running, seed: int, crash_broker: bool = False) -> None:
         self.running, self.random, self.crash_broker = running, random.Random(seed), crash_broker
