@@ -6,7 +6,7 @@ what it remembers is its State; the same records give the same outputs, byte for
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from schemas.vocabulary import Kind
 
@@ -16,7 +16,8 @@ class Record:
     """One record of the source topic, as a stage sees it.
 
     `src` is the offset of the raw record it comes from (for access: its own offset), `epoch` that of telemetry.raw,
-    `headers` all headers of the record.
+    `headers` all headers of the record. `refused`: readings that are not in `value` any more, because the stage raised
+    on them. `trial`: only to see whether it raises; what comes of it is thrown away, so metrics must not count it.
     """
 
     partition: int
@@ -26,6 +27,8 @@ class Record:
     kind: Kind
     headers: Mapping[str, bytes]
     value: bytes
+    refused: int = 0
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +92,14 @@ class Stage(Protocol):
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
         """The state that was frozen, by logic version `version`: this one or one of `reads`. The arrays are the state's
         own from now on and may be written to."""
+
+
+@runtime_checkable
+class Divisible(Stage, Protocol):
+    """A stage whose data records can be taken in part: rows on which it raises cost no more than themselves."""
+
+    def owners(self, record: Record) -> Sequence[str]:
+        """The device of each row."""
+
+    def only(self, record: Record, kept: Any) -> Record:
+        """The record with the rows flagged (bool[rows]) and no others; `refused` counts the readings among the rest."""

@@ -10,19 +10,23 @@ Promises kept here (each is needed; see the protocol's model in the tests):
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
+
+from confluent_kafka import Message as Fetched
 
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
 from runtime.stage.admission import Options
 from runtime.stage.chunks import CUT, Cut
-from runtime.stage.contract import Output, Record, Stage
-from runtime.stage.held import Held, Message, take
+from runtime.stage.contract import Divisible, Frozen, Output, Record, Stage
+from runtime.stage.held import Held, Message, Refetched, take
 from runtime.stage.keeper import Confirm, Keeper, LostError
 from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
+from runtime.stage.rescue import copied, is_divisible, replayed, rescue
 from runtime.stage.snapshot import Written
 from schemas import topics as names
 from schemas.control import TopicFacts
@@ -31,6 +35,9 @@ from schemas.headers import Provenance, kind_of, table
 from schemas.topics import state_topic
 
 log = logging.getLogger(__name__)
+_CAREFUL: Final = 100
+"""After a record on which the stage raised, so many are applied with a copy of the state at hand: such records come in
+bursts, and making the state again costs more."""
 
 
 class Engine:
@@ -91,23 +98,17 @@ class Engine:
 
     async def _apply(self, message: Message, held: Held) -> None:
         try:
-            headers = table(message.headers)
-            kind = kind_of(headers)
-            highest = self._judge(message, held, headers)
-            if highest is not None:
-                record = Record(
-                    message.partition,
-                    message.offset,
-                    highest.epoch,
-                    highest.src,
-                    kind,
-                    headers,
-                    message.value or b"",
-                )
+            record = self._record(message, held)
+            if record is not None:
+                before = copied(held.state.freeze()) if held.careful else None
                 begin = time.perf_counter()
-                outputs = held.state.apply(record)
+                try:
+                    outputs = held.state.apply(record)
+                except Exception as error:
+                    outputs = await self._rescue(record, held, before, error)
                 self._figures.applied(record, time.perf_counter() - begin)
-                held.highest = highest
+                held.careful = max(0, held.careful - 1)
+                held.highest = Highest(record.epoch, record.src)
                 await self._write(record, held, outputs)
         except ContractError as error:
             raise RefusedError(
@@ -117,6 +118,60 @@ class Engine:
         if held.goal is not None and held.highest >= held.goal:
             held.goal = None
             self._watch_drain()
+
+    def _record(self, message: Message, held: Held) -> Record | None:
+        """What is to be applied; None: it is a repeat of its writer."""
+        headers = table(message.headers)
+        kind = kind_of(headers)
+        highest = self._judge(message, held, headers)
+        if highest is None:
+            return None
+        value = message.value or b""
+        return Record(message.partition, message.offset, highest.epoch, highest.src, kind, headers, value)
+
+    # --- records on which the stage raises
+
+    async def _rescue(self, record: Record, held: Held, before: Frozen | None, error: Exception) -> Sequence[Output]:
+        """The outputs of what can be applied of the record. `before`: the state before it, where there is a copy.
+
+        In a thread, with the flow closed: it may take as long as a take-over.
+        """
+        if not is_divisible(self.stage, record, error):
+            raise error
+        assert isinstance(self.stage, Divisible)
+        log.warning("%s/%d offset %d: %r", self.stage.source, record.partition, record.offset, error)
+        if before is None:
+            before = await asyncio.to_thread(self._before, record)
+        found = await asyncio.to_thread(rescue, self.stage, before, record)
+        held.state, held.careful = found.state, _CAREFUL
+        self._figures.refused(found.refused)
+        return found.outputs
+
+    def _before(self, record: Record) -> Frozen:
+        """The state before a record: the newest snapshot and what came since. Blocks."""
+        assert self._reader is not None
+        assert isinstance(self.stage, Divisible)
+        partition, source = record.partition, self.stage.source
+        with self._reader() as reader:
+            options = replace(self.options, drain=False)
+            held = take(self.stage, (self.facts.topic_id, self.epoch), reader, partition, options, anew=False)
+            found = reader.scan(source, partition, held.position, record.offset)
+            before = replayed(self.stage, held.state, self._again(found, held))
+        if held.position != record.offset:
+            raise FatalError(
+                f"{source}/{partition}: records {held.position} to {record.offset - 1} cannot be read again;"
+                " loading again from the snapshot"
+            )
+        return before
+
+    def _again(self, messages: Iterable[Fetched], held: Held) -> Iterator[Record]:
+        for message in messages:
+            found = Refetched.of(message)
+            record = self._record(found, held)
+            if record is not None:
+                held.highest = Highest(record.epoch, record.src)
+                yield record
+            held.took(found)
 
     def _judge(self, message: Message, held: Held, headers: Mapping[str, bytes]) -> Highest | None:
         """Provenance of a record to apply; None: it is a repeat of its writer."""
@@ -185,7 +240,7 @@ class Engine:
         assert self._outbox is not None
         assert self._keeper is not None
         mark = partial(held.mark, self.stage.logic_version)
-        copy, snapshot, waited_s = await self._keeper.copy(held.state, self._flow, mark)
+        copy, snapshot, waited_s = await self._keeper.copy(lambda: held.state.freeze(), self._flow, mark)
         self._figures.frozen(partition, waited_s)
         try:
             snapshot = snapshot.reaching(await self._outbox.settled(partition))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from confluent_kafka import Message as Fetched
+
 from runtime.stage import snapshot as form
 from runtime.stage import store
 from runtime.stage.admission import Options, admit, first, goal
@@ -26,12 +28,32 @@ class Message(Protocol):
 
 
 @dataclass(slots=True)
+class Refetched:
+    """A source record that was read again, past Faust: a Message."""
+
+    partition: int
+    offset: int
+    timestamp: float
+    headers: Any
+    key: bytes | None
+    value: bytes | None
+
+    @classmethod
+    def of(cls, found: Fetched) -> "Refetched":
+        key: Any = found.key()
+        headers: Any = found.headers()
+        timestamp_s = found.timestamp()[1] / 1000
+        return cls(found.partition() or 0, found.offset() or 0, timestamp_s, headers, key, found.value())
+
+
+@dataclass(slots=True)
 class Held:
     """A partition of ours.
 
     `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `place`: where snapshots are;
     outputs up to `known` were in Kafka when we took over; `goal` is what a drain has yet to reach; `gap_accepted`: the
-    operator said that one record may follow a gap; `lost`: the group gave it to somebody else, as we found out.
+    operator said that one record may follow a gap; `lost`: the group gave it to somebody else, as we found out;
+    `careful`: so many records yet are applied with a copy of the state at hand.
     """
 
     state: State
@@ -42,6 +64,7 @@ class Held:
     gap_accepted: bool = False
     dirty: bool = False
     lost: bool = False
+    careful: int = 0
     last: Message | None = None
     position: int = 0
     highest: Highest = START

@@ -19,7 +19,7 @@ from runtime.errors import MillraceError
 from runtime.stage import chunks
 from runtime.stage import snapshot as form
 from runtime.stage.chunks import Chunk, Cut, Layout
-from runtime.stage.contract import State
+from runtime.stage.contract import Frozen
 from runtime.stage.copies import Copies, Copy
 from runtime.stage.newest import Place, pointer
 from runtime.stage.outbox import Outbox
@@ -61,12 +61,14 @@ class Keeper:
         self._copies = Copies()
         self._writer = os.urandom(4).hex()
 
-    async def copy(self, state: State, flow: asyncio.Lock, between: Callable[[], Any]) -> tuple[Copy, Any, float]:
+    async def copy(
+        self, freeze: Callable[[], Frozen], flow: asyncio.Lock, between: Callable[[], Any]
+    ) -> tuple[Copy, Any, float]:
         """(the state, what `between` says, seconds that the flow waited): both between the same two records."""
         for attempt in range(_TRIES):
             async with flow:
                 begin = time.perf_counter()
-                frozen = state.freeze()
+                frozen = freeze()
                 lacking = self._copies.lacking(frozen)
                 if not lacking or attempt == _TRIES - 1:
                     self._copies.reserve(lacking)

@@ -17,6 +17,9 @@ ROWS = Counter("millrace_stage_rows_total", "rows of the source records applied"
 REPEATS = Counter(
     "millrace_stage_repeats_total", "source records dropped: fetched or written again after a restart", ["stage"]
 )
+REFUSED = Counter(
+    "millrace_stage_refused_rows_total", "rows left out because the stage raised on them: a bug, see the log", ["stage"]
+)
 OUTPUTS = Counter("millrace_stage_outputs_total", "output records written", ["stage", "topic"])
 OUTPUT_BYTES = Counter("millrace_stage_output_bytes_total", "bytes of the output records written", ["stage", "topic"])
 KNOWN = Counter(
@@ -85,6 +88,7 @@ class Figures:
         self._outputs = {topic: OUTPUTS.labels(stage, topic) for topic in outputs}
         self._output_bytes = {topic: OUTPUT_BYTES.labels(stage, topic) for topic in outputs}
         self._known = {topic: KNOWN.labels(stage, topic) for topic in outputs}
+        self._refused = REFUSED.labels(stage)
         self._frozen = FREEZE_SECONDS.labels(stage)
 
     def applied(self, record: Record, took_s: float) -> None:
@@ -95,6 +99,9 @@ class Figures:
 
     def repeat(self) -> None:
         self._repeats.inc()
+
+    def refused(self, rows: int) -> None:
+        self._refused.inc(rows)
 
     def written(self, topic: str, size_bytes: int) -> None:
         self._outputs[topic].inc()

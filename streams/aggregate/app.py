@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from runtime.stage.contract import Frozen, Output, Record
+from runtime.stage.readings import TakesReadings
 from streams.aggregate import metrics
 from streams.aggregate.core.stage import AggregateStage
 from streams.aggregate.core.state import State
@@ -19,7 +20,8 @@ class Metered:
 
     def apply(self, record: Record) -> Sequence[Output]:
         found = self.state.apply(record)
-        metrics.observe(record.kind, self.state.seen, self.state.time_ms, time.time())
+        if not record.trial:
+            metrics.observe(record.kind, self.state.seen, self.state.time_ms, time.time())
         return found
 
     def freeze(self) -> Frozen:
@@ -29,7 +31,7 @@ class Metered:
         return self.state.sizes()
 
 
-class Stage:
+class Stage(TakesReadings):
     """The aggregate stage as the frame runs it."""
 
     name, logic_version = AggregateStage.name, AggregateStage.logic_version

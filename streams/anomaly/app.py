@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from runtime.stage.contract import Frozen, Output, Record
+from runtime.stage.readings import TakesReadings
 from streams.anomaly import metrics
 from streams.anomaly.core.stage import AnomalyStage
 from streams.anomaly.core.state import State
@@ -19,7 +20,8 @@ class Metered:
 
     def apply(self, record: Record) -> Sequence[Output]:
         found = self.state.apply(record)
-        metrics.observe(self.state.seen, time.time())
+        if not record.trial:
+            metrics.observe(self.state.seen, time.time())
         return found
 
     def freeze(self) -> Frozen:
@@ -29,7 +31,7 @@ class Metered:
         return self.state.sizes()
 
 
-class Stage:
+class Stage(TakesReadings):
     """The anomaly stage as the frame runs it."""
 
     name, logic_version = AnomalyStage.name, AnomalyStage.logic_version

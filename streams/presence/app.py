@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from runtime.stage.contract import Frozen, Output, Record
+from runtime.stage.readings import TakesReadings
 from schemas.vocabulary import Kind
 from streams.presence import metrics
 from streams.presence.core.stage import PresenceStage
@@ -20,9 +21,9 @@ class Metered:
 
     def apply(self, record: Record) -> Sequence[Output]:
         found = self.state.apply(record)
-        if self.state.told is not None:
+        if self.state.told is not None and not record.trial:
             metrics.observe(self.state.told)
-        if record.kind is Kind.CONTROL and self.state.refusals != self._refused:
+        if record.kind is Kind.CONTROL and not record.trial and self.state.refusals != self._refused:
             metrics.REFUSED.inc(self.state.refusals - self._refused)
             self._refused = self.state.refusals
         return found
@@ -34,7 +35,7 @@ class Metered:
         return self.state.sizes()
 
 
-class Stage:
+class Stage(TakesReadings):
     """The presence stage as the frame runs it."""
 
     name, logic_version = PresenceStage.name, PresenceStage.logic_version

@@ -48,6 +48,8 @@ class Bed:
     folder: Path
     nursery: Nursery
     seed: int = 1
+    poison: str = ""
+    """The word that the stage is known to leave out."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -198,7 +200,7 @@ class Bed:
             if kind == b"tick":
                 out.append((src, str(sum(totals.values())).encode()))
                 continue
-            words = list(json.loads(value))
+            words = [word for word in json.loads(value) if word != self.poison]
             for word in words:
                 totals[word] = totals.get(word, 0) + 1
             now = {word: totals[word] for word in words}

@@ -1,5 +1,7 @@
 """A worker that must not go on stops with one clear line, and what the line says to do works. Real Kafka."""
 
+import json
+
 from runtime.errors import EXIT_FATAL, EXIT_REFUSED
 from runtime.stage.snapshot import is_manifest
 from schemas import topics as names
@@ -97,10 +99,10 @@ def test_lost_snapshots_are_not_taken_for_a_first_start(bed: Bed, start: Start) 
     _refused(start("lost"), "there is no snapshot, but lost.out holds records")
 
 
-def test_an_exception_ends_the_process_before_anything_is_committed(bed: Bed, start: Start) -> None:
+def test_a_bug_that_hits_every_row_ends_the_process_before_anything_is_committed(bed: Bed, start: Start) -> None:
     bed.virgin("poisoned")
-    bed.put(names.RAW, 0, b'["poison"]', headers=raw_data(1))
-    worker = start("poisoned", TOY_POISON="poison")
+    bed.put(names.RAW, 0, json.dumps([*"abcdefghijklmnop"]).encode(), headers=raw_data(16))
+    worker = start("poisoned", TOY_POISON="*")
     assert worker.code() == EXIT_FATAL
     assert "a poisoned word" in worker.text()
     assert bed.committed("poisoned")[0] <= 0
@@ -109,6 +111,29 @@ def test_an_exception_ends_the_process_before_anything_is_committed(bed: Bed, st
     bed.wait_applied("poisoned")
     bed.check("poisoned")
     healed.stop()
+
+
+def test_rows_on_which_the_stage_raises_cost_themselves_also_through_a_kill(bed: Bed, start: Start) -> None:
+    """The record is met again after the kill, and its rows are left out again: what was written stays the truth."""
+    bed.virgin("fussy")
+    bed.poison = "bad"
+    slow = {"TOY_POISON": "bad", "MILLRACE_SNAPSHOT_INTERVAL_S": "60"}
+    worker = start("fussy", **slow).wait_ready()
+    refused = 0
+    for number in range(12):
+        bed.feed(5)
+        bed.put(names.RAW, 0, b'["a","bad","b","bad"]' if number % 3 else b'["c"]', headers=raw_data(4))
+        refused += 2 if number % 3 else 0
+    bed.wait_written("fussy.out", names.RAW)
+    assert worker.figure('millrace_stage_refused_rows_total{stage="fussy"}') == refused
+    worker.kill()
+    again = start("fussy", TOY_POISON="bad").wait_ready()
+    bed.feed(20)
+    bed.wait_applied("fussy")
+    assert again.figure('millrace_stage_refused_rows_total{stage="fussy"}') == refused
+    print(bed.check("fussy"))
+    again.stop()
+    bed.poison = ""
 
 
 def test_an_output_that_kafka_refuses_leaves_no_gap(bed: Bed, start: Start) -> None:

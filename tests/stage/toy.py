@@ -9,6 +9,8 @@ import random
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import orjson
@@ -48,7 +50,7 @@ class Counts(State):
 
     def _count(self, words: list[str]) -> dict[str, int]:
         for word in words:
-            if word == self.stage.poison:
+            if self.stage.poison in (word, "*"):
                 raise RuntimeError("a poisoned word")
             self.counts[word] = self.counts.get(word, 0) + 1
             self._note(list(self.counts).index(word))
@@ -92,6 +94,15 @@ class Toy:
         self.slow_s = float(environment.get("TOY_SLOW_S", "0"))
         self.ballast = int(environment.get("TOY_BALLAST", "0"))
         self.poison = environment.get("TOY_POISON", "")
+
+    def owners(self, record: Record) -> Sequence[str]:
+        found: list[str] = orjson.loads(record.value)
+        return found
+
+    def only(self, record: Record, kept: Any) -> Record:
+        words = orjson.loads(record.value)
+        some = [word for word, keep in zip(words, kept, strict=True) if keep]
+        return replace(record, value=orjson.dumps(some), refused=len(words) - len(some))
 
     def create(self, partition: int) -> Counts:
         return Counts(self)

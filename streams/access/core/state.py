@@ -4,6 +4,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from runtime.columns.devices import NONE, DeviceTable
 from runtime.columns.spans import milliseconds
 from runtime.columns.types import Int32
 from runtime.errors import FatalError
+from runtime.stage.bisect import bisect
 from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import ipc, raw
@@ -104,21 +106,32 @@ class State:
     def _judged(self, batch: Any, raw_rows: Int32 | None) -> tuple[Counts, pa.RecordBatch]:
         """The answer to a batch. When that fails it is halved, down to the one message at fault: a bug must cost one
         message, not a partition."""
-        try:
-            judged = judge(self, batch)
-            column = batch.column("replay_of")
-            counts = answer.counts(judged, len(column) - column.null_count)
-            found = answer.build(batch, judged, raw_rows)
-            if counts.events:
-                found = events.merged(found, events.of_messages(batch, judged, raw_rows))
-        except MemoryError:
-            raise  # says nothing about the message
-        except Exception as error:
-            failure = error
-        else:
-            self._remember(batch, judged)
-            return counts, found
-        return self._halved(batch, raw_rows, failure)
+        rows = np.arange(len(batch), dtype=np.int32) if raw_rows is None else raw_rows
+
+        def attempt(first: int, end: int) -> tuple[Counts, pa.RecordBatch]:
+            whole = end - first == len(batch)
+            return (
+                self._tried(batch, raw_rows) if whole else self._tried(batch.slice(first, end - first), rows[first:end])
+            )
+
+        def refuse(row: int, error: Exception) -> tuple[Counts, pa.RecordBatch]:
+            return self._unreadable(batch.slice(row, 1), int(rows[row]), error)
+
+        parts = list(bisect(0, len(batch), attempt, refuse))
+        if len(parts) == 1:
+            return parts[0]
+        every = pa.Table.from_batches([found for _, found in parts]).unify_dictionaries().combine_chunks()
+        return reduce(_sum, (counts for counts, _ in parts)), (every.to_batches() or [_EMPTY])[0]
+
+    def _tried(self, batch: Any, raw_rows: Int32 | None) -> tuple[Counts, pa.RecordBatch]:
+        judged = judge(self, batch)
+        column = batch.column("replay_of")
+        counts = answer.counts(judged, len(column) - column.null_count)
+        found = answer.build(batch, judged, raw_rows)
+        if counts.events:
+            found = events.merged(found, events.of_messages(batch, judged, raw_rows))
+        self._remember(batch, judged)
+        return counts, found
 
     def _remember(self, batch: Any, judged: Judged) -> None:
         self.sequences.commit(judged.sequences)
@@ -129,22 +142,13 @@ class State:
         self.seen.received_ms = int(milliseconds(batch.column("received_at"))[-1])
         self.seen.fallback |= judged.decoded.fallback
 
-    def _halved(self, batch: Any, raw_rows: Int32 | None, error: Exception) -> tuple[Counts, pa.RecordBatch]:
-        rows = np.arange(len(batch), dtype=np.int32) if raw_rows is None else raw_rows
-        if len(batch) == 1:
-            first = not self.seen.rules["internal"]
-            log.error("a message could not be judged: %r", error, exc_info=error if first else None)
-            replayed = 1 - batch.column("replay_of").null_count
-            reason = f"internal: {type(error).__name__}"
-            self.seen.rules["internal"] += 1
-            return Counts(1, dead_letters=1, replayed=replayed), answer.unreadable(batch, int(rows[0]), reason)
-        middle = len(batch) // 2
-        one, other = (
-            self._judged(batch.slice(start, length), rows[start : start + length])
-            for start, length in ((0, middle), (middle, len(batch) - middle))
-        )
-        both = pa.Table.from_batches([one[1], other[1]]).unify_dictionaries().combine_chunks()
-        return _sum(one[0], other[0]), (both.to_batches() or [_EMPTY])[0]
+    def _unreadable(self, message: Any, row: int, error: Exception) -> tuple[Counts, pa.RecordBatch]:
+        first = not self.seen.rules["internal"]
+        log.error("a message could not be judged: %r", error, exc_info=error if first else None)
+        replayed = 1 - message.column("replay_of").null_count
+        self.seen.rules["internal"] += 1
+        reason = f"internal: {type(error).__name__}"
+        return Counts(1, dead_letters=1, replayed=replayed), answer.unreadable(message, row, reason)
 
     # --- control
 

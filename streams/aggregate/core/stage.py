@@ -1,11 +1,12 @@
 """The stage that the frame runs: telemetry.readings in, telemetry.aggregates out."""
 
 from runtime.stage.contract import Frozen
+from runtime.stage.readings import TakesReadings
 from schemas.topics import AGGREGATES, READINGS
 from streams.aggregate.core.state import State
 
 
-class AggregateStage:
+class AggregateStage(TakesReadings):
     """Folds readings into windows."""
 
     name = "aggregate"

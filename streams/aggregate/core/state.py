@@ -30,6 +30,8 @@ MOST_CLOSED: Final = 1 << 16
 """Windows that one record closes; the others that are due follow with the next records. So no tick stops the flow."""
 NOT_A_NUMBER: Final = "not_a_number"
 """Why a reading is refused: NaN, which no payload format of ours lets through."""
+FAULT: Final = "fault"
+"""Why a reading is refused: this code raised on it, see the log."""
 _SCHEMA: Final = f"{aggregates.NAME}/{aggregates.VERSION}"
 _COUNTED: Final = ("readings", "folded", "texts", "refused")
 """Of everything since the record before; see schemas.aggregates."""
@@ -70,7 +72,7 @@ class State:
         """What is to be written now. Raises ContractError for a broken record."""
         self.seen = Seen()
         if record.kind is Kind.DATA:
-            self._data(readings.read(record.headers, record.value))
+            self._data(readings.read(record.headers, record.value), record.refused)
         elif record.kind is Kind.TICK:
             self.time_ms = max(self.time_ms, number(record.headers, "time"))
         else:
@@ -80,12 +82,14 @@ class State:
 
     # --- records
 
-    def _data(self, batch: Any) -> None:
+    def _data(self, batch: Any, left_out: int) -> None:
         found = select(batch)
         numbered = self.series.number(batch, found.rows)
         self.seen.refused = numbered.refused
         if found.not_numbers:
             self.seen.refused[NOT_A_NUMBER] += found.not_numbers
+        if left_out:
+            self.seen.refused[FAULT] += left_out
         kept = numbered.series >= 0
         self.seen.texts, self.seen.folded = found.texts, int(kept.sum())
         if kept.all():

@@ -1,11 +1,12 @@
 """The stage that the frame runs: telemetry.readings in, telemetry.anomalies and telemetry.incidents out."""
 
 from runtime.stage.contract import Frozen
+from runtime.stage.readings import TakesReadings
 from schemas.topics import ANOMALIES, INCIDENTS, READINGS
 from streams.anomaly.core.state import State
 
 
-class AnomalyStage:
+class AnomalyStage(TakesReadings):
     """Watches every series of its partitions."""
 
     name = "anomaly"

@@ -1,11 +1,12 @@
 """The stage that the frame runs: telemetry.readings in, telemetry.presence out."""
 
 from runtime.stage.contract import Frozen
+from runtime.stage.readings import TakesReadings
 from schemas.topics import PRESENCE, READINGS
 from streams.presence.core.state import State
 
 
-class PresenceStage:
+class PresenceStage(TakesReadings):
     """Watches who is there. Partitions share nothing."""
 
     name = "presence"
