@@ -12,13 +12,15 @@ from typing import Any, Final, TypeVar
 
 from chdb.state.sqlitelike import Connection as Handle
 
-from local.clickhouse import errors, users
+from local.clickhouse import errors, sql, users
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.external import External
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_INCOMING: Final = "_millrace_incoming"
+"""A table of the connection's own, which ends with it."""
 _is_word = re.compile(r"\w+").fullmatch
 _READER_SETTINGS: Final = re.compile(
     r"output_format_\w+|format_\w+|max_result_(rows|bytes)|result_overflow_mode|max_block_size|max_execution_time"
@@ -162,12 +164,33 @@ class Connection:
             await self._worker.do(found.close)
 
     async def insert(self, head: bytes, form: str, chunks: AsyncIterator[bytes]) -> Result:
-        """Insert what `chunks` bring. What was read before an error is not inserted, except whole blocks of a large
-        insert, as on a server: insert at most a million rows at once."""
+        """Insert what `chunks` bring: all of it, or nothing and an error, up to a million rows.
+
+        chdb's streaming insert says that it has written what the table refused (a full disk, too many parts). Into a
+        table in memory nothing is refused; from there an INSERT … SELECT writes, whose errors are told.
+        """
         do = self._worker.do
         for name, value in self._session.parameters.items():
             await do(self._handle.query, f"SET param_{name} = {_quote(value)}")
-        inserter = await do(self._handle.send_insert, head.decode(), form)
+        target = sql.target(head)
+        if target is None:
+            return await self._stream_in(head.decode(), form, chunks)
+        columns = f" ({target.columns})" if target.columns else ""
+        await do(self._handle.query, f"CREATE TEMPORARY TABLE {_INCOMING} ENGINE = Memory AS {target.table}")
+        result = await self._stream_in(f"INSERT INTO {_INCOMING}{columns}", form, chunks)
+        await do(self._check_incoming, result.summary["written_rows"])
+        select = f"SELECT {target.columns or '*'} FROM {_INCOMING}"  # noqa: S608  # of the client's own statement
+        await do(self._handle.query, f"INSERT INTO {target.table}{columns} {target.rest} {select}")
+        return result
+
+    def _check_incoming(self, rows: int) -> None:
+        held = int(self._handle.query(f"SELECT count() FROM {_INCOMING}", "TabSeparated").bytes())  # noqa: S608
+        if held != rows:
+            raise errors.memory(f"{rows} rows were read, and there was room for {held} of them")
+
+    async def _stream_in(self, head: str, form: str, chunks: AsyncIterator[bytes]) -> Result:
+        do = self._worker.do
+        inserter = await do(self._handle.send_insert, head, form)
         try:
             async with aclosing(chunks):  # type: ignore[type-var]
                 async for chunk in chunks:

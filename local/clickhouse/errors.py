@@ -42,6 +42,10 @@ def denied(text: str) -> ClickHouseError:
     return ClickHouseError(f"{text}. (ACCESS_DENIED)", 497)
 
 
+def memory(text: str) -> ClickHouseError:
+    return ClickHouseError(f"Memory limit exceeded: {text}. (MEMORY_LIMIT_EXCEEDED)", 241)
+
+
 def readonly(text: str) -> ClickHouseError:
     return ClickHouseError(f"{text}. (READONLY)", 164)
 

@@ -105,6 +105,35 @@ def _insert(sql: bytes, tokens: Iterator[_Token]) -> Statement:
     return Statement(Kind.INSERT, None, sql)
 
 
+class Target(NamedTuple):
+    """Where an INSERT goes: table as written, its column list without brackets ("" for all), and what follows."""
+
+    table: str
+    columns: str
+    rest: str
+
+
+def target(head: bytes) -> Target | None:
+    """Of an INSERT without format and data (`Statement.head`); None for a table function."""
+    tokens = [t for t in _tokens(head) if t.word != b";"]
+    at = 2 + (len(tokens) > 2 and tokens[2].word == b"TABLE")
+    if len(tokens) <= at or tokens[at].word == b"FUNCTION":
+        return None
+    end = at + 1
+    while end + 1 < len(tokens) and tokens[end].word == b".":
+        end += 2
+    table = head[tokens[at].match.start() : tokens[end - 1].match.end()]
+    after = end
+    if end < len(tokens) and tokens[end].word == b"(":
+        after = next((i for i in range(end, len(tokens)) if tokens[i].word == b")" and tokens[i].depth == 0), end)
+        columns = head[tokens[end].match.end() : tokens[after].match.start()]
+        after += 1
+    else:
+        columns = b""
+    rest = head[tokens[after].match.start() : tokens[-1].match.end()] if after < len(tokens) else b""
+    return Target(table.decode(), columns.decode().strip(), rest.decode())
+
+
 def _format_at_the_end(tokens: Iterator[_Token]) -> str | None:
     previous, found, ended = b"", None, False
     for token in tokens:

@@ -160,6 +160,18 @@ def test_a_token_outranks_content(client: Any) -> None:
     assert client.query("SELECT a FROM front.once ORDER BY a").result_rows == [(1,), (2,), (9,)]
 
 
+def test_what_the_table_refuses_is_an_error_and_no_insert(client: Any) -> None:
+    settings = "ENGINE = MergeTree ORDER BY a PARTITION BY a SETTINGS parts_to_throw_insert = 1"
+    client.command(f"CREATE TABLE front.full (a Int32, b Int32 DEFAULT a + 1) {settings}")
+    with pytest.raises(DatabaseError, match="252"):  # too many partitions at once
+        client.insert_arrow("front.full", pa.table({"a": pa.array(range(200), pa.int32())}))
+    assert client.command("SELECT count() FROM front.full") == 0
+    client.raw_insert("front.full", insert_block=b'{"a":1}', fmt="JSONEachRow")
+    with pytest.raises(DatabaseError, match="252"):  # too many parts
+        client.raw_insert("front.full", insert_block=b'{"a":1}', fmt="JSONEachRow")
+    assert client.query("SELECT * FROM front.full").result_rows == [(1, 2)]
+
+
 def test_clients_work_side_by_side(clickhouse: ClickHouseServer) -> None:
     async def ask() -> float:
         client = await clickhouse_connect.get_async_client(

@@ -5,7 +5,7 @@ import pytest
 
 from local.clickhouse import compression, formats, users
 from local.clickhouse.errors import ClickHouseError
-from local.clickhouse.sql import Kind, check_reader, classify
+from local.clickhouse.sql import Kind, check_reader, classify, target
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,20 @@ from local.clickhouse.sql import Kind, check_reader, classify
 def test_statements_are_told_apart(sql: bytes, kind: Kind, form: str | None) -> None:
     found = classify(sql)
     assert (found.kind, found.format) == (kind, form)
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"insert into t", ("t", "", "")),
+        (b"INSERT INTO TABLE db.`a b` (a, `b)`)  settings x = 'y' ", ("db.`a b`", "a, `b)`", "settings x = 'y'")),
+        (b"insert into t (* except(b)) ;", ("t", "* except(b)", "")),
+        (b"insert into t settings a = 1", ("t", "", "settings a = 1")),
+        (b"insert into function file('x')", None),
+    ],
+)
+def test_the_target_of_an_insert(head: bytes, found: tuple[str, str, str] | None) -> None:
+    assert target(head) == found
 
 
 @pytest.mark.parametrize(
