@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "trace": "cli.trace",
     "replay": "cli.replay",
     "ledger": "cli.ledger",
+    "backup": "cli.backup",
+    "restore": "cli.backup",
     "doctor": "cli.doctor",
     "detect": "cli.detect",
     "monitoring": "cli.monitoring",

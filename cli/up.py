@@ -15,6 +15,7 @@ from cli.context import data_option, settings
 from local import status as told
 from local.platform import Platform, missing
 from local.programs import tail
+from local.services import SERVICES
 from local.supervisor import Supervisor
 from runtime import logs
 from runtime.errors import MillraceError
@@ -22,6 +23,7 @@ from runtime.errors import MillraceError
 READY_S: Final = 120.0
 DOWN_S: Final = 120.0
 _LOOK_S: Final = 0.1
+SERVICE_NAMES: Final = frozenset(row.name for row in SERVICES)
 _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 
 
@@ -44,7 +46,13 @@ class UpError(MillraceError):
     type=click.Choice(["1", "3"]),
     help="3: every topic on three brokers, two of which must have a record before it counts. Fixed at the first start.",
 )
-def up(data: Path, detach: bool, insecure: bool, brokers: str | None) -> None:
+@click.option(
+    "--engines-only",
+    "engines",
+    is_flag=True,
+    help="Start Kafka, ClickHouse and mosquitto, and make topics and tables; no service: to restore a back-up.",
+)
+def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: bool) -> None:
     """Start Kafka, ClickHouse, mosquitto and Millrace's services, and keep them running.
 
     Example: millrace up --insecure-loopback --detach
@@ -52,9 +60,9 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None) -> None:
     _check_machine()
     data = data.resolve()
     if detach:
-        _detached(data, insecure, brokers)
+        _detached(data, insecure, brokers, engines)
     else:
-        _in_the_foreground(data, insecure, brokers)
+        _in_the_foreground(data, insecure, brokers, engines)
 
 
 @click.command()
@@ -95,7 +103,7 @@ def _check_machine() -> None:
         raise UpError(f"this machine lacks:{lines}\n`make setup` installs all of it where it may")
 
 
-def _in_the_foreground(data: Path, insecure: bool, brokers: str | None) -> None:
+def _in_the_foreground(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:
     with told.lock(data):
         logs.configure("up", form="human")
         platform = Platform.on(data, insecure, int(brokers) if brokers else None)
@@ -103,6 +111,8 @@ def _in_the_foreground(data: Path, insecure: bool, brokers: str | None) -> None:
         lines = "".join(f"{key}={value}\n" for key, value in platform.client_environment().items())
         told.write(platform.run, "env", lines.encode())
         specs, endpoints = platform.specs(), platform.endpoints()
+        if engines:
+            specs = [spec for spec in specs if spec.one_shot or spec.name not in SERVICE_NAMES]
         told.write(platform.run, "targets.json", told.targets(specs))
 
         def changed(services: Any) -> None:
@@ -114,7 +124,7 @@ def _in_the_foreground(data: Path, insecure: bool, brokers: str | None) -> None:
             raise UpError(_failures(told.read(data) or {}, data))
 
 
-def _detached(data: Path, insecure: bool, brokers: str | None) -> None:
+def _detached(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:
     if told.is_running(data):
         with told.lock(data):  # says so and how to go on
             pass
@@ -123,7 +133,10 @@ def _detached(data: Path, insecure: bool, brokers: str | None) -> None:
     argv = [sys.executable, "-m", "cli.main", "up", "--data", str(data)]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            argv + ["--insecure-loopback"] * insecure + (["--kafka-brokers", brokers] if brokers else []),
+            argv
+            + ["--insecure-loopback"] * insecure
+            + ["--engines-only"] * engines
+            + (["--kafka-brokers", brokers] if brokers else []),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -135,7 +135,8 @@ class Stand:
         try:
             if self._db is None:
                 self._db = self.db()
-            furthest = "SELECT {}, raw_partition, max(raw_offset) FROM ledger_{} GROUP BY ALL"
+            of_now = f"WHERE raw_epoch = {self.facts['telemetry.raw'].epoch}"
+            furthest = f"SELECT {{}}, raw_partition, max(raw_offset) FROM ledger_{{}} {of_now} GROUP BY ALL"
             sides = (("'facts'", "facts"), ("'received'", "received"), ("topic", "derived"))
             rows = [row for side in sides for row in self._db.rows(furthest.format(*side))]
             return {(side, partition): offset for side, partition, offset in rows}
@@ -157,23 +158,34 @@ class Stand:
                 chain.stages.quiet = True
             chain.tick()
         goal = self.goal()
-        eventually(lambda: self._stored_with_ticks(goal), f"all is stored: at least {goal}", tell=self._stuck)
+        eventually(lambda: self.stored_with_ticks(goal), f"all is stored: at least {goal}", tell=self._stuck)
         db = self.db()
-        self._check_readings(db)
-        self._check_derived(db)
+        self._check_ledger(db)
         db.close()
+        self.check_rows(self.expected(), self.derived())
         for chain in self.chains:
             if chain.stages:
                 chain.stages.quiet = False
 
-    def _check_readings(self, db: ClickHouse) -> None:
-        expected = self.expected()
+    def check_rows(self, expected: Expected, derived: Derived) -> None:
+        """Compare every table with what it must hold, row for row."""
+        db = self.db()
         name = "raw_epoch, raw_partition, raw_offset, raw_row"
         found = db.rows(f"SELECT {name}, reading_index, device, metric, value FROM readings")
         assert Counter(found) == expected.readings
         assert Counter(db.rows(f"SELECT {name} FROM denied")) == expected.denied
         assert Counter(db.rows(f"SELECT {name} FROM dead_letters")) == expected.dead_letters
         assert Counter(db.rows(f"SELECT {name}, device, event FROM events")) == expected.events
+        for table, columns in DERIVED_TABLES.items():
+            name = "raw_epoch, raw_partition, raw_offset, row"
+            found = db.rows(f"SELECT {name}, {', '.join(columns)} FROM {table}")
+            assert Counter(found) == derived.tables[table], table
+        assert dict(db.rows("SELECT device, state FROM presence_current")) == derived.newest
+        db.close()
+
+    def _check_ledger(self, db: ClickHouse) -> None:
+        """Each record once, none left out, in the only epoch."""
+        expected = self.expected()
         for side, said, total in (
             ("facts", "accepted", expected.accepted),
             ("received", "received", expected.received),
@@ -183,18 +195,10 @@ class Stand:
             assert rows == [(0, total)], side
             gaps = f"SELECT max(raw_offset) + 1 - count() AS gaps FROM ledger_{side} GROUP BY raw_partition"
             assert db.rows(f"SELECT sum(gaps) FROM ({gaps})") == [(0,)], side
-
-    def _check_derived(self, db: ClickHouse) -> None:
-        expected = self.derived()
-        for table, columns in DERIVED_TABLES.items():
-            name = "raw_epoch, raw_partition, raw_offset, row"
-            found = db.rows(f"SELECT {name}, {', '.join(columns)} FROM {table}")
-            assert Counter(found) == expected.tables[table], table
-        assert dict(db.rows("SELECT device, state FROM presence_current")) == expected.newest
         twice = "SELECT count() - uniqExact(topic, raw_partition, raw_offset), sum(emitted) FROM ledger_derived"
-        assert db.rows(twice) == [(0, expected.windows["counted"])]
+        assert db.rows(twice) == [(0, self.derived().windows["counted"])]
 
-    def _stored_with_ticks(self, goal: dict[tuple[str, int], int]) -> bool:
+    def stored_with_ticks(self, goal: dict[tuple[str, int], int]) -> bool:
         for chain in self.chains:
             chain.tick()
         self.producer.flush()

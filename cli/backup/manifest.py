@@ -1,0 +1,98 @@
+"""What a back-up holds: the file `manifest.json`, written last. A folder without one is no back-up."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from runtime.errors import RefusedError
+
+NAME: Final = "manifest.json"
+CONTROL: Final = "control.jsonl"
+FORM: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file. Of a table: `rows` in it, and `mark`, a sum of hashes of whole rows, or None where rows replace each
+    other and the sum means nothing."""
+
+    path: str
+    bytes: int
+    sha256: str
+    table: str = ""
+    rows: int = 0
+    mark: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic's identity, and by partition the offset from which it must be read on: (epoch, offset)."""
+
+    topic_id: str
+    epoch: int
+    partitions: int
+    read_on: dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`made_at` is UTC, ISO 8601; `migrations` by name the checksum of each that was applied."""
+
+    made_at: str
+    migrations: dict[str, str]
+    topics: dict[str, Topic]
+    files: list[File]
+
+    def encode(self) -> bytes:
+        option = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+        return orjson.dumps({"form": FORM, **asdict(self)}, option=option)
+
+    @property
+    def tables(self) -> dict[str, list[File]]:
+        found: dict[str, list[File]] = {}
+        for file in self.files:
+            if file.table:
+                found.setdefault(file.table, []).append(file)
+        return found
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a back-up. Raises RefusedError."""
+    path = folder / NAME
+    try:
+        body = orjson.loads(path.read_bytes())
+        if body["form"] != FORM:
+            raise RefusedError(f"{path}: form {body['form']!r}; this Millrace reads {FORM}")
+        topics = {name: _topic(found) for name, found in body["topics"].items()}
+        return Manifest(body["made_at"], body["migrations"], topics, [File(**file) for file in body["files"]])
+    except FileNotFoundError:
+        raise RefusedError(f"{folder} is no back-up: it has no {NAME}, which is written last") from None
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise RefusedError(f"{path}: {error!r}: it was changed, or is of another Millrace") from None
+
+
+def _topic(body: dict[str, object]) -> Topic:
+    read_on = body["read_on"]
+    assert isinstance(read_on, dict)
+    ends = {int(partition): (int(epoch), int(offset)) for partition, (epoch, offset) in read_on.items()}
+    return Topic(str(body["topic_id"]), int(str(body["epoch"])), int(str(body["partitions"])), ends)
+
+
+def check(folder: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with the files: missing, or not the bytes that were written."""
+    found = []
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.exists():
+            found.append(f"{file.path} is missing")
+        elif sha256(path) != file.sha256:
+            found.append(f"{file.path} is not what was written: its checksum differs")
+    return found
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
