@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "ledger": "cli.ledger",
     "backup": "cli.backup",
     "restore": "cli.backup",
+    "rebuild": "cli.rebuild",
     "doctor": "cli.doctor",
     "detect": "cli.detect",
     "monitoring": "cli.monitoring",
