@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "backup": "cli.backup",
     "restore": "cli.backup",
     "rebuild": "cli.rebuild",
+    "correct": "cli.correct",
     "doctor": "cli.doctor",
     "detect": "cli.detect",
     "monitoring": "cli.monitoring",

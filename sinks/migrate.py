@@ -29,7 +29,7 @@ CLAIM_S: Final = 30.0
 WINDOW: Final = 100_000
 """Deduplication tokens that each table remembers."""
 _DATA: Final = (
-    *("readings", "denied", "dead_letters", "events"),
+    *("readings", "readings_superseded", "denied", "dead_letters", "events"),
     *("aggregates_1m", "group_aggregates_1m", "anomalies", "incidents", "presence"),
 )
 _LONGER: Final = ("aggregates_1h", "ledger_received", "ledger_facts", "ledger_derived")
