@@ -7,6 +7,7 @@ from runtime.errors import FatalError, MillraceError, RetryableError
 RETRYABLE_CODES: Final = frozenset(
     {
         3,  # UNEXPECTED_END_OF_FILE: the connection broke in the middle
+        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR: the disk is full, or was for a moment
         159,  # TIMEOUT_EXCEEDED
         160,  # TOO_SLOW
         164,  # READONLY: a server in maintenance
