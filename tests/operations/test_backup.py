@@ -99,6 +99,7 @@ def test_a_damaged_backup_changes_nothing(make_stand: Callable[..., Stand], comm
     assert "is no back-up" in str(command(stand, "restore", str(folder)).exception)
 
 
+@pytest.mark.chaos
 def test_after_the_loss_of_kafka_and_clickhouse_names_go_on_in_the_next_epoch(
     make_stand: Callable[..., Stand], command: Command, kafka_fresh: Callable[[], KafkaServer], tmp_path: Path
 ) -> None:

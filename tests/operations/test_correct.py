@@ -171,6 +171,7 @@ def test_a_correction_replaces_what_was_wrong_and_nothing_else(
         assert findings(stand) == []
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("step", ["insert", "note", "set_aside"])
 def test_a_correction_that_was_cut_off_is_undone_or_finished_by_the_next(
     make_stand: Callable[..., Stand], command: Command, monkeypatch: pytest.MonkeyPatch, step: str
