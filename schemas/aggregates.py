@@ -8,7 +8,7 @@ Headers: rows, and of everything since the writer's record before (COUNTS)
     readings   accepted readings of telemetry.readings: readings = folded + texts + refused
     folded     put into windows
     texts      text readings, which have no number
-    refused    readings whose series was refused, because its device has too many, or the partition
+    refused    readings whose series was refused (its device has too many, or the partition), or that are at fault
     emitted    sum of `count` over the rows of this record with scope DEVICE
     open       readings in windows not written yet: open = the record before's open + folded - emitted
 
