@@ -154,9 +154,10 @@ def figures() -> Iterator[Figure]:
         worker.start()
         worker.wait_ready()
         with _fed(worker.settings):
-            begin, before = worker.wait_snapshots(PARTITIONS)
+            # the first is made when partitions are taken over, the second finds nothing stored
+            begin, before = worker.wait_snapshots(2 * PARTITIONS)
             worker.waits_s.clear()
-            end, after = worker.wait_snapshots(PARTITIONS * (1 + ROUNDS))
+            end, after = worker.wait_snapshots(PARTITIONS * (2 + ROUNDS))
             state = worker.figures()["millrace_stage_state_bytes"]
             worker.kill()
             worker.start()

@@ -25,25 +25,41 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S: Final = 30.0
 _NEAR: Final = 2
 """Records further apart than this are sought, not read through."""
+_MANY: Final = 4
+"""So many records in a row are worth fetching ahead."""
 
 
 class Reader:
     """Reads single records and ranges of partitions, by offset. Not thread-safe. A context manager."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        # one record is wanted, not what follows; larger ones still come whole
+        self._consumer = self._connect(fetch_bytes=1 << 16, ahead_kbytes=1 << 12)
+        self._bulk: Consumer | None = None
+
+    def _connect(self, fetch_bytes: int, ahead_kbytes: int) -> Consumer:
         more: dict[str, Any] = {
             "enable.partition.eof": True,
-            "fetch.message.max.bytes": 1 << 16,  # one record is wanted, not what follows; larger ones still come whole
-            "queued.max.messages.kbytes": 1 << 12,
+            "fetch.message.max.bytes": fetch_bytes,
+            "queued.max.messages.kbytes": ahead_kbytes,
             "fetch.wait.max.ms": 10,
         }
-        self._consumer: Consumer = clients.consumer(settings, clients.READER, more=more)
+        return clients.consumer(self._settings, clients.READER, more=more)
+
+    def _bulk_consumer(self) -> Consumer:
+        """For much of a partition: what follows is fetched while one record is worked on."""
+        if self._bulk is None:
+            self._bulk = self._connect(fetch_bytes=8 << 20, ahead_kbytes=64 << 10)
+        return self._bulk
 
     def __enter__(self) -> "Reader":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._consumer.close()
+        for consumer in (self._consumer, self._bulk):
+            if consumer is not None:
+                consumer.close()
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset kept and the next to be written."""
@@ -57,10 +73,11 @@ class Reader:
         """Records from `start` on, as far as there are any below `end`."""
         if start >= end:
             return
-        self._consumer.assign([TopicPartition(topic, partition, start)])
+        consumer = self._bulk_consumer() if end - start >= _MANY else self._consumer
+        consumer.assign([TopicPartition(topic, partition, start)])
         deadline = time.monotonic() + _TIMEOUT_S
         while time.monotonic() < deadline:
-            message = self._consumer.poll(0.5)
+            message = consumer.poll(0.5)
             if message is None:
                 continue
             failure = message.error()
