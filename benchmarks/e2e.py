@@ -20,7 +20,7 @@ CALM_RATE, CALM_S = 2_000, 30
 
 
 def figures() -> Iterable[Figure]:
-    """e2e_msgs_per_s with e2e_lag_growth_s, and e2e_p50_ms, e2e_p99_ms."""
+    """e2e_msgs_per_s, e2e_steady_msgs_per_s with e2e_lag_growth_s, and e2e_p50_ms, e2e_p99_ms."""
     with tempfile.TemporaryDirectory() as folder:
         with Running(Path(folder) / "full") as running:
             yield from _sustained(running)
@@ -32,7 +32,7 @@ def _sustained(running: Running) -> Iterable[Figure]:
     """Messages acknowledged a second, from the fleet's first to its last PUBACK, and how the backlog moved."""
     backlog = Backlog(running)
     backlog.start()
-    report = _fleet(running, FULL_RATE, FULL_S)
+    report = run_fleet(running, FULL_RATE, FULL_S)
     samples = backlog.stop()
     ledger = running.wait_quiet()
     received = ledger["messages"]["received"]
@@ -40,13 +40,28 @@ def _sustained(running: Running) -> Iterable[Figure]:
     grown = mean(samples[-third:]) - mean(samples[third : 2 * third])
     took_s = report["send_s"] + report["drain_s"]
     yield Figure("e2e_msgs_per_s", received / took_s, "messages/s", "asked for", FULL_RATE)
+    yield Figure("e2e_steady_msgs_per_s", _steady(running), "messages/s", "asked for", FULL_RATE)
     yield Figure("e2e_lag_growth_s", grown / FULL_RATE, "s")
     yield Figure("e2e_difference", ledger["messages"]["difference"] + ledger["readings"]["difference"], "messages")
 
 
+def _steady(running: Running) -> float:
+    """Messages a second whose fate ClickHouse was told from ten seconds after the first one until the sending ended."""
+    return float(
+        running.clickhouse()
+        .query(
+            "WITH (SELECT min(received_from) FROM ledger_facts WHERE kind = 'data') AS begin"
+            " SELECT sum(accepted + denied + dead_letters + duplicates) FROM ledger_facts WHERE kind = 'data'"
+            f" AND stored_at BETWEEN begin + INTERVAL 10 SECOND AND begin + INTERVAL {FULL_S} SECOND"
+        )
+        .result_rows[0][0]
+        / (FULL_S - 10)
+    )
+
+
 def _delays(running: Running) -> Iterable[Figure]:
     """Received to queryable (`stored_at`: when ClickHouse had the insert), at a rate that leaves room."""
-    _fleet(running, CALM_RATE, CALM_S)
+    run_fleet(running, CALM_RATE, CALM_S)
     running.wait_quiet()
     rows = running.clickhouse().query(
         "SELECT quantiles(0.5, 0.99)(date_diff('ms', received_at, stored_at)) FROM readings"
@@ -57,7 +72,7 @@ def _delays(running: Running) -> Iterable[Figure]:
     yield Figure("e2e_p99_ms", p99, "ms")
 
 
-def _fleet(running: Running, rate: int, seconds: int) -> dict[str, Any]:
+def run_fleet(running: Running, rate: int, seconds: int) -> dict[str, Any]:
     words = ("--devices", str(DEVICES), "--rate", str(rate), "--seconds", str(seconds), "--json")
     argv = [sys.executable, "-m", "cli.main", "fleet", "simulate", *words, "--data", str(running.data)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + 300)

@@ -26,6 +26,7 @@ GROUPS: Final = (
     "sink",
     "growth",
     "state",
+    "footprint",
     "e2e",
 )
 """Modules of benchmarks/, cheap ones first."""
