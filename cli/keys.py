@@ -4,11 +4,13 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
+from cryptography import x509
 
 from cli.users import USERS, document
 from identity.authority import Authority
@@ -18,7 +20,7 @@ _OURS: Final = 10001
 UID: Final = {"mosquitto": 1883, "clickhouse": 101, "kafka": 1000, "grafana": 472}
 """Users of the public images, by the folder that they read; every other folder is for ours."""
 
-SERVER_NAMES: Final = ("mosquitto", "bridge-http", "localhost", "127.0.0.1")
+SERVER_NAMES: Final = ("mosquitto", "mosquitto-2", "bridge-http", "localhost", "127.0.0.1")
 KAFKA_NAMES: Final = ("kafka", "kafka-1", "kafka-2", "kafka-3", "localhost")
 BRIDGE_CN: Final = "millrace.bridge.0"
 WATCH_CN: Final = "millrace.watch.0"
@@ -35,21 +37,32 @@ Made = tuple[tuple[str, ...], Callable[[], tuple[bytes, ...]]]
 """Names of files that belong together, and how they are made."""
 
 
-def make(folder: Path, server_names: tuple[str, ...]) -> list[str]:
-    """Write what is missing below `folder`; what is there stays. Returns the names of the files written.
+def make(folder: Path, server_names: tuple[str, ...], renew_days: int | None = None) -> list[str]:
+    """Write what is missing below `folder`; what is there stays, but for certificates that end within `renew_days`.
+    Returns the names of the files written.
 
-    Files that belong together are made together: half of a pair is made anew with the other half.
+    Files that belong together are made together: half of a pair is made anew with the other half. Authorities are
+    never made anew: whoever trusts one trusts what it issues next.
     """
     devices, services = (Authority.open(_room(folder, name)) for name in ("authority", "services"))
     _hand_over(folder / "authority")
     written = []
     for names, maker in (*_devices(devices, server_names), *_services(services), *_clickhouse()):
-        if all((folder / name).exists() for name in names):
+        if all((folder / name).exists() for name in names) and not _ends(folder / names[0], renew_days):
             continue
         for name, data in zip(names, maker(), strict=True):
             _write(_room(folder, name.split("/")[0]) / name.split("/")[1], data)
             written.append(name)
     return written
+
+
+def _ends(file: Path, within_days: int | None) -> bool:
+    """Whether the file holds a certificate of ours that ends so soon. Authorities' own do not count."""
+    data = file.read_bytes()
+    if within_days is None or b"BEGIN CERTIFICATE" not in data:
+        return False
+    first = x509.load_pem_x509_certificates(data)[0]
+    return first.issuer != first.subject and first.not_valid_after_utc < datetime.now(UTC) + timedelta(within_days)
 
 
 def _devices(authority: Authority, server_names: tuple[str, ...]) -> Iterator[Made]:
@@ -120,10 +133,11 @@ def _write(file: Path, data: bytes) -> None:
 @click.command()
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--name", "names", multiple=True, help="A further host name or address for the server certificates.")
-def keys(folder: Path, names: tuple[str, ...]) -> None:
+@click.option("--renew", "renew_days", type=click.IntRange(1), help="Make anew what ends within so many days.")
+def keys(folder: Path, names: tuple[str, ...], renew_days: int | None) -> None:
     """Make certificates and passwords that are not there yet.
 
     Example: millrace keys --dir /keys --name iot.example.com
     """
-    for name in make(folder, SERVER_NAMES + names):
+    for name in make(folder, SERVER_NAMES + names, renew_days):
         click.echo(f"made {name}")

@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "windows": "cli.windows",
     "fleet": "cli.fleet",
     "tail": "cli.tail",
+    "restart": "cli.restart",
+    "size": "cli.size",
     "sql": "cli.sql",
     "trace": "cli.trace",
     "replay": "cli.replay",

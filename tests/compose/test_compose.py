@@ -17,6 +17,8 @@ import pytest
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[2]
 LAB = "tests/compose/lab.yml"
+OVERRIDES: list[str] = []
+"""Files beside docker-compose.yml."""
 HEALTHY_S = 60.0
 LOST_BY_BROKER = 120
 """Messages of two seconds: what mosquitto acknowledged and had not saved when it was killed is gone, as documented."""
@@ -28,9 +30,13 @@ PROFILES = ("--profile", "tools", "--profile", "fleet", "--profile", "monitoring
 SECRETS = ("PASSWORD=", "SECRET", "TOKEN", "BEGIN ", "PRIVATE")
 
 
+def command(*arguments: str) -> list[str]:
+    files = ["docker-compose.yml", *OVERRIDES, *((LAB,) if os.environ.get("COMPOSE_LAB") else ())]
+    return ["docker", "compose", "-p", "millrace-test", *(word for name in files for word in ("-f", name)), *arguments]
+
+
 def compose(*arguments: str, check: bool = True, timeout_s: float = 300) -> str:
-    files = ["-f", "docker-compose.yml", *(("-f", LAB) if os.environ.get("COMPOSE_LAB") else ())]
-    argv = ["docker", "compose", "-p", "millrace-test", *files, *arguments]
+    argv = command(*arguments)
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_s)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
@@ -73,14 +79,14 @@ def stack() -> Iterator[float]:
     compose(*PROFILES, "down", "-v")
     begun = time.monotonic()
     compose("up", "-d", "--wait", "--no-build", check=False)
-    until(lambda: all(_is_well(states().get(name)) for name in VICTIMS), 120, "healthy")
+    until(lambda: all(is_well(states().get(name)) for name in VICTIMS), 120, "healthy")
     yield time.monotonic() - begun
     logs = compose("logs", "--no-color", "--tail", "200", check=False)
     (Path(os.environ.get("TMPDIR", "/tmp")) / "millrace-compose.log").write_text(logs)
     compose(*PROFILES, "down", "-v")
 
 
-def _is_well(row: dict[str, Any] | None) -> bool:
+def is_well(row: dict[str, Any] | None) -> bool:
     return row is not None and row["State"] == "running" and row["Health"] == "healthy"
 
 
@@ -93,7 +99,7 @@ def test_everything_is_healthy_within_a_minute(stack: float) -> None:
 def watched(stack: float) -> None:
     """The profile `monitoring` beside it."""
     compose("--profile", "monitoring", "up", "-d", "--no-build", check=False)
-    until(lambda: all(_is_well(states().get(name)) for name in WATCHERS), 120, "monitoring is healthy")
+    until(lambda: all(is_well(states().get(name)) for name in WATCHERS), 120, "monitoring is healthy")
 
 
 @pytest.mark.parametrize("service", VICTIMS)
@@ -144,11 +150,8 @@ def test_the_fleet_speaks_while_processes_are_killed_one_by_one_and_the_ledger_r
     before = ledger()["messages"]["received"]
     seconds = 20 * len(VICTIMS)
     fleet = ["--devices", "60", "--rate", "60", "--seconds", str(seconds)]
-    argv = ["run", "-T", "--rm", "--no-deps", "fleet", "fleet", "simulate", "--json", *fleet]
-    files = ["-f", "docker-compose.yml", *(("-f", LAB) if os.environ.get("COMPOSE_LAB") else ())]
-    with subprocess.Popen(
-        ["docker", "compose", "-p", "millrace-test", *files, *argv], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as sending:
+    argv = command("run", "-T", "--rm", "--no-deps", "fleet", "fleet", "simulate", "--json", *fleet)
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sending:
         until(lambda: ledger()["messages"]["received"] > before, 120, "the fleet sends")
         for victim in VICTIMS:
             _kill(victim)
@@ -156,7 +159,7 @@ def test_the_fleet_speaks_while_processes_are_killed_one_by_one_and_the_ledger_r
     assert sending.returncode == 0, out
     sent = json.loads(out.strip().splitlines()[-1])
     wanted = before + sent["expected"]["messages"]
-    totals = until(lambda: _quiet(wanted - LOST_BY_BROKER), 180, "quiet")
+    totals = until(lambda: quiet(wanted - LOST_BY_BROKER), 180, "quiet")
     lost = max(0, wanted - totals["messages"]["received"])
     print(f"\nkilled {', '.join(VICTIMS)}; lost with the broker's memory: {lost}; ledger {json.dumps(totals)}")
     for section in totals.values():
@@ -171,11 +174,11 @@ def _kill(service: str) -> None:
     os.kill(found["State"]["Pid"], signal.SIGKILL)
     begun = time.monotonic()
     until(lambda: inspect(service)["RestartCount"] > restarts, 30, f"{service} is restarted")
-    until(lambda: _is_well(states().get(service)), 90, f"{service} is healthy again")
+    until(lambda: is_well(states().get(service)), 90, f"{service} is healthy again")
     print(f"\n{service} back after {time.monotonic() - begun:.1f} s", end="")
 
 
-def _quiet(received: int) -> dict[str, dict[str, int]] | None:
+def quiet(received: int) -> dict[str, dict[str, int]] | None:
     totals = ledger()
     settled = not any(section["in_flight"] for section in totals.values())
     return totals if settled and totals["messages"]["received"] >= received else None

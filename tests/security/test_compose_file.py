@@ -1,6 +1,8 @@
 """What docker-compose.yml and .env.example promise, read without docker."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,36 @@ def test_every_folder_of_keys_has_a_volume(tmp_path: Path) -> None:
     mounted = {volume.split(":")[1] for volume in COMPOSE["services"]["keys"]["volumes"]}
     assert mounted == {f"/keys/{folder.name}" for folder in tmp_path.iterdir()}
     assert {f"keys-{folder.name}" for folder in tmp_path.iterdir()} <= set(COMPOSE["volumes"])
+
+
+OVERRIDES = sorted((ROOT / "deploy/compose").glob("*.yml"))
+
+
+@pytest.mark.parametrize("file", OVERRIDES, ids=[file.stem for file in OVERRIDES])
+def test_an_override_names_services_that_are_there_and_files_that_exist(file: Path) -> None:
+    services = yaml.load(file.read_text(), _Loader)["services"]
+    for name, service in services.items():
+        base = service.get("extends", {"file": "docker-compose.yml", "service": name})
+        assert base["file"] == "docker-compose.yml"
+        assert base["service"] in COMPOSE["services"]
+        mounted = [volume.split(":")[0] for volume in service.get("volumes", ()) if volume.startswith("./")]
+        assert [path for path in mounted if not (ROOT / path).exists()] == []
+        assert "privileged" not in service
+
+
+@pytest.mark.parametrize("file", OVERRIDES, ids=[file.stem for file in OVERRIDES])
+@pytest.mark.skipif(not shutil.which("docker"), reason="docker is not installed")
+def test_docker_compose_accepts_the_file_with_the_override(file: Path) -> None:
+    argv = ["docker", "compose", "-f", "docker-compose.yml", "-f", str(file.relative_to(ROOT)), "config", "--quiet"]
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker has no compose")
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows compose's own tags."""
+
+
+for _tag in ("!override", "!reset"):
+    _Loader.add_constructor(_tag, lambda loader, node: loader.construct_sequence(node))
