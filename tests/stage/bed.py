@@ -1,6 +1,7 @@
 """A bed for toy stages: topics, a feed, worker processes, and the truth, computed without the stage's code."""
 
 import json
+import math
 import random
 import signal
 import threading
@@ -50,6 +51,8 @@ class Bed:
     seed: int = 1
     poison: str = ""
     """The word that the stage is known to leave out."""
+    second_from: list[int] | None = None
+    """By partition, the raw offset from which on logic version 2 of the stage wrote; None: it never did."""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -192,8 +195,9 @@ class Bed:
             kept[found.src], highest = value, found.src
         return list(kept.items()), repeats
 
-    def truth(self, source: list[tuple[int, bytes, bytes]]) -> tuple[list[Kept], list[Kept]]:
-        """What the toy must write for a partition: (src, kind, value) in, (src, value) of both topics out."""
+    def truth(self, source: list[tuple[int, bytes, bytes]], second: float) -> tuple[list[Kept], list[Kept]]:
+        """What the toy must write for a partition: (src, kind, value) in, (src, value) of both topics out. Version 2,
+        from src `second` on, writes twice the counts."""
         totals: dict[str, int] = {}
         out, rare = [], []
         for src, kind, value in source:
@@ -203,7 +207,7 @@ class Bed:
             words = [word for word in json.loads(value) if word != self.poison]
             for word in words:
                 totals[word] = totals.get(word, 0) + 1
-            now = {word: totals[word] for word in words}
+            now = {word: totals[word] * (2 if src >= second else 1) for word in words}
             out.append((src, json.dumps(now, separators=(",", ":")).encode()))
             fives = [word for word in now if now[word] % 5 == 0]
             if fives:
@@ -216,7 +220,8 @@ class Bed:
         records = repeats = 0
         for partition in range(PARTITIONS):
             source = self._source(partition, after)
-            want_out, want_rare = self.truth(source)
+            second = math.inf if self.second_from is None else self.second_from[partition]
+            want_out, want_rare = self.truth(source, second)
             for topic, want in ((f"{stage}.out", want_out), (f"{stage}.rare", want_rare)):
                 got, again = self.kept(topic, partition)
                 assert len(got) == len(want), f"{topic}/{partition}: {len(got)} records, truth has {len(want)}"

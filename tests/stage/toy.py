@@ -2,6 +2,8 @@
 
 A data record's value is JSON, a list of words. For every record it writes the running count of each of its words to one
 topic (ticks: the sum of all), and to a second, rare one only where a count reaches a multiple of five.
+
+Logic version 2 writes twice the counts, and stores them by word in its meta, where version 1 has a list and an array.
 """
 
 import os
@@ -63,16 +65,19 @@ class Counts(State):
 
     def freeze(self) -> Frozen:
         arrays = {
-            "counts": np.array(list(self.counts.values()), np.int64),
             "history": np.frombuffer(self.history, np.int32) if self.history else np.zeros(0, np.int32),
             "ballast": self.ballast,
         }
+        if self.stage.logic_version > 1:
+            return Frozen({"counts": list(self.counts.items()), "time_ms": self.time_ms}, arrays)
+        arrays["counts"] = np.array(list(self.counts.values()), np.int64)
         return Frozen({"words": list(self.counts), "time_ms": self.time_ms}, arrays)
 
-    def thaw(self, stored: Frozen) -> None:
-        words, counts, history = stored.meta["words"], stored.arrays["counts"], stored.arrays["history"]
-        self.counts, self.time_ms = dict(zip(words, counts.tolist(), strict=True)), stored.meta["time_ms"]
-        assert np.bincount(history, minlength=len(words)).tolist() == counts.tolist()
+    def thaw(self, stored: Frozen, version: int) -> None:
+        meta, history = stored.meta, stored.arrays["history"]
+        counts = meta["counts"] if version > 1 else zip(meta["words"], stored.arrays["counts"].tolist(), strict=True)
+        self.counts, self.time_ms = dict(counts), meta["time_ms"]
+        assert np.bincount(history, minlength=len(self.counts)).tolist() == list(self.counts.values())
         for word in history.tolist():
             self._note(word)
         assert np.array_equal(self.ballast, stored.arrays["ballast"])
@@ -109,7 +114,7 @@ class Toy:
 
     def restore(self, partition: int, stored: Frozen, version: int) -> Counts:
         state = Counts(self)
-        state.thaw(stored)
+        state.thaw(stored, version)
         return state
 
 
