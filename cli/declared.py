@@ -22,21 +22,6 @@ _SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "watch": ("monitoring.watch.metrics",),
     "notify": ("monitoring.notify.metrics",),
 }
-_MADE_LATER: Final = {
-    "sinks.metrics": (
-        Family(
-            "millrace_sink_device_to_queryable_seconds",
-            "histogram",
-            "From receipt by the bridge until a reading can be queried",
-        ),
-        Family(
-            "millrace_sink_anomaly_to_queryable_seconds",
-            "histogram",
-            "From receipt of a reading by the bridge until an anomaly in it can be queried",
-        ),
-    ),
-}
-"""Declared when a service begins, not when its module is imported."""
 
 
 def services() -> dict[str, list[Family]]:
@@ -51,7 +36,8 @@ def services() -> dict[str, list[Family]]:
 def families(module: str) -> list[Family]:
     """The metrics that a module declares, in its order."""
     found = importlib.import_module(module)
-    return [*_declared(found), *_MADE_LATER.get(module, ())]
+    later = getattr(found, "DELAYS", {})  # of the sink: made when it begins, not when its module is imported
+    return [*_declared(found), *(Family(name, "histogram", meaning) for name, meaning in later.values())]
 
 
 def _declared(module: ModuleType) -> list[Family]:

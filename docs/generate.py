@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import REGISTRY
-
+from cli.declared import families
 from cli.users import USERS
 from runtime.kafka.rights import RIGHTS, SUPER, principal
 from runtime.settings import describe
@@ -70,18 +69,16 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """Every metric of Millrace's own; the client library's process metrics are there beside them."""
-    for module in METRICS:
-        importlib.import_module(module)
+    found = {family.name: family for module in METRICS for family in families(module)}
     lines = [
         "# Metrics",
         "",
         "`/metrics` of each service, in Prometheus' form; `/health/live` and `/health/ready` beside it.",
     ]
     lines += ["Made by `make docs`.", "", "| name | kind | meaning |", "|---|---|---|"]
-    found = {metric.name: metric for metric in REGISTRY.collect() if metric.name.startswith("millrace_")}
     for name in sorted(found):
         metric = found[name]
-        lines.append(f"| `{name}{_SUFFIX.get(metric.type, '')}` | {metric.type} | {metric.documentation} |")
+        lines.append(f"| `{name}{_SUFFIX.get(metric.kind, '')}` | {metric.kind} | {metric.meaning} |")
     return "\n".join([*lines, ""])
 
 

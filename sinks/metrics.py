@@ -34,6 +34,17 @@ DELAY_SECONDS: Final = Histogram(
     ["topic"],
     buckets=DELAY_BUCKETS_S,
 )
+DELAYS: Final = {
+    "readings": (
+        "millrace_sink_device_to_queryable_seconds",
+        "From receipt by the bridge until a reading can be queried",
+    ),
+    "anomalies": (
+        "millrace_sink_anomaly_to_queryable_seconds",
+        "From receipt of a reading by the bridge until an anomaly in it can be queried",
+    ),
+}
+"""Table -> name and meaning of the histogram of its rows' delays; the histograms are made when the sink begins."""
 
 
 class DelayHistogram(Collector):
@@ -62,16 +73,8 @@ class DelayHistogram(Collector):
 
 
 def delay_histograms(registry: CollectorRegistry = REGISTRY) -> dict[str, DelayHistogram]:
-    """By table: from the bridge's receipt of a message until its rows can be queried."""
-    found = {
-        "readings": DelayHistogram(
-            "millrace_sink_device_to_queryable_seconds", "From receipt by the bridge until a reading can be queried"
-        ),
-        "anomalies": DelayHistogram(
-            "millrace_sink_anomaly_to_queryable_seconds",
-            "From receipt of a reading by the bridge until an anomaly in it can be queried",
-        ),
-    }
+    """DELAYS, by table."""
+    found = {table: DelayHistogram(name, meaning) for table, (name, meaning) in DELAYS.items()}
     for histogram in found.values():
         registry.register(histogram)
     return found
