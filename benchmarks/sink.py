@@ -18,27 +18,33 @@ import pyarrow as pa
 
 from benchmarks.figures import Figure
 from runtime.kafka import clients, topics
+from runtime.stage.provenance import Highest
 from schemas import headers, ipc, raw, readings
+from schemas import topics as names
 from schemas.headers import Counts, Provenance, ReadingsHeaders
 from schemas.vocabulary import Kind
 from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
-from sinks.core.logs import LOGS
+from sinks.core.flow import Range
+from sinks.core.logs import LOGS, Log
+from sinks.core.records import Arrival
 from sinks.engine import Engine
 from sinks.metrics import DelayHistogram
 from sinks.migrate import migrate
 from sinks.settings import SinkSettings
 from sinks.writer import Writer
 from tests.servers import ClickHouseServer, KafkaServer
+from tests.support import derived
 
 PARTITIONS = 2
 RECORDS = 300
 MESSAGES = 1_000
 RUNS = 3
+DERIVED_RECORDS, DERIVED_RUNS = 20, 7
 _DEADLINE_S = 180.0
 
 
-def _batch(number: int, now_ms: int) -> pa.RecordBatch:
+def batch(number: int, now_ms: int) -> pa.RecordBatch:
     """Readings of MESSAGES flat messages of two metrics, from 500 devices."""
     n = 2 * MESSAGES
     rng = np.random.default_rng(number)
@@ -76,7 +82,7 @@ def _write_log(settings: SinkSettings) -> None:
     counts = Counts(received=MESSAGES, accepted=MESSAGES, readings=2 * MESSAGES)
     for number in range(RECORDS + 1):
         kind = Kind.DATA if number < RECORDS else Kind.TICK
-        value = ipc.encode(_batch(number, now_ms)) if kind is Kind.DATA else b""
+        value = ipc.encode(batch(number, now_ms)) if kind is Kind.DATA else b""
         given = ReadingsHeaders(kind, now_ms, counts).encode() + Provenance(0, number, number - 1).encode()
         mark = headers.raw_data(MESSAGES) if kind is Kind.DATA else headers.raw_tick(now_ms)
         for partition in range(PARTITIONS):
@@ -146,8 +152,41 @@ def _servers() -> Iterator[tuple[KafkaServer, ClickHouseServer]]:
             clickhouse.kill()
 
 
+def derived_us() -> dict[str, float]:
+    """Topic -> CPU us a row of the sink alone, from records of 1,000 rows or so to the tables that are inserted. The
+    least of DERIVED_RUNS."""
+    return {topic: _derived_us(LOGS[topic]) for topic in names.DERIVED}
+
+
+def _derived_us(log: Log) -> float:
+    (module,) = (module for module in derived.TOPICS if log.topic == module.NAME)
+    arrivals: list[Arrival] = []
+
+    def send(topic: str, _partition: int, found: derived.Headers, value: bytes) -> None:
+        arrivals.append(Arrival(len(arrivals), int(time.time() * 1000), found, value))
+
+    stage = derived.Stages(send, 0)
+    stage.expected.windows["open"] = 1 << 40
+    for offset in range(DERIVED_RECORDS):
+        rows: list[derived.Row] = []
+        while len(rows) < MESSAGES:
+            rows += stage.rows(module, 1_790_000_000_000, few=MESSAGES)
+        stage.say(module, offset, Kind.TICK, 1_790_000_000_000, rows)
+    costs = []
+    for _ in range(DERIVED_RUNS):
+        began = time.process_time()
+        read = log.reader(0, log.topic)
+        entries = tuple(read(arrival) for arrival in arrivals)
+        rule = log.rule(SinkSettings().rule)
+        part = Range(log.topic, 0, 0, 0, len(entries), rule, entries, Highest(), 0, False)
+        log.plan(part)
+        costs.append((time.process_time() - began) * 1e6 / sum(entry.rows - 1 for entry in entries))
+    return min(costs)
+
+
 def figures() -> list[Figure]:
-    """sink_rows_per_s, with bare insert_arrow of the same rows in the same run; ratio is value over baseline."""
+    """sink_rows_per_s, with bare insert_arrow of the same rows in the same run; ratio is value over baseline; and
+    sink_…_us of each derived topic."""
     logging.disable(logging.WARNING)
     rows = 2 * MESSAGES * RECORDS * PARTITIONS
     ours, bare = [], []
@@ -160,7 +199,8 @@ def figures() -> list[Figure]:
     middle = RUNS // 2
     value, baseline = sorted(ours)[middle], sorted(bare)[middle]
     ratio = sorted(a / b for a, b in zip(ours, bare, strict=True))[middle]
-    return [Figure("sink_rows_per_s", value, "rows/s", "bare insert_arrow", baseline, ratio)]
+    of_topics = [Figure(f"sink_{topic.split('.')[-1]}_us", us, "us/row") for topic, us in derived_us().items()]
+    return [Figure("sink_rows_per_s", value, "rows/s", "bare insert_arrow", baseline, ratio), *of_topics]
 
 
 def _run(kafka: KafkaServer, clickhouse: ClickHouseServer, run: int, rows: int, bare: list[float]) -> float:
