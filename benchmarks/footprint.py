@@ -7,7 +7,9 @@ high rate, between which the number of records hardly changes, and their CPU is 
     kafka      us a second, whatever comes + us a record of raw, with the one of readings that follows + us a megabyte;
                written once and read by READERS. The second from PACE small records a second over many partitions, the
                third from what large records cost more than small ones, as fast as they go
-    sink, clickhouse   us a second and partition (ranges are cut by time) + us a reading
+    sink        us a second and partition (ranges are cut by time) + us a reading
+    clickhouse  the same, but a row's is of inserts of 1,000, 10,000 and 100,000 readings into an engine of its own, and
+                of merging them all once more: what the platform takes more at a high rate is lost in noise
 
 A rate between the two checks the split: `footprint_…_cores` is what each service took there, and a test of `millrace
 size` compares what it says with that.
@@ -20,17 +22,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from confluent_kafka import TopicPartition
 
+from benchmarks import sink as sink_bench
 from benchmarks.e2e import DEVICES, run_fleet
 from benchmarks.figures import Figure, cpu_of_s
+from cli.sizing import MERGES
 from local.fleet.plan import Plan, Wish
 from runtime.kafka import topics as kafka_topics
 from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings
 from schemas import topics
+from sinks.adapters.clickhouse import ClickHouse
+from sinks.migrate import migrate
+from sinks.settings import SinkSettings
 from tests.chaos.running import Running
-from tests.servers import KafkaServer
+from tests.servers import ClickHouseServer, KafkaServer
 
 LOW, MIDDLE, HIGH = 500, 2_000, 8_000
 SECONDS = 40
@@ -39,6 +48,9 @@ READERS = 3
 SMALL, LARGE = 4_000, 80_000
 """Bytes of a record."""
 PACE = 500
+INSERTS = {1_000: 80, 10_000: 40, 100_000: 8}
+"""Rows of an insert -> how many of them."""
+NOW_MS = 1_790_000_000_000
 _PARTITIONS = 16
 ENGINES = ("mosquitto", "kafka", "sink", "clickhouse")
 SERVICES = (*ENGINES, "bridge", "access", "aggregate", "anomaly", "presence")
@@ -65,11 +77,14 @@ def figures() -> Iterable[Figure]:
         run_fleet(running, MIDDLE, SECONDS)  # to get warm: Kafka compiles itself
         low, high, middle = (_run(running, rate) for rate in (LOW, HIGH, MIDDLE))
         sizes = list(_bytes(running))
-        for name, value in _costs(low, high, _kafka(), _stream_mb_per_message(sizes)).items():
+        for name, value in _costs(low, high, _kafka(), _clickhouse(), _stream_mb_per_message(sizes)).items():
             yield Figure(name, value, "us")
         yield from sizes
         for name in SERVICES:
             yield Figure(f"footprint_{name}_cores", middle.cpu[name] / 1e6, "cores", "rate", MIDDLE, MIDDLE)
+        yield Figure("footprint_partitions", middle.partitions, "partitions")
+        yield Figure("footprint_messages_per_s", middle.messages, "messages/s")
+        yield Figure("footprint_records_per_s", middle.records, "records/s")
 
 
 def _run(running: Running, rate: int) -> Run:
@@ -94,18 +109,20 @@ def _counts(running: Running) -> tuple[int, int, int, int]:
     return ledger["messages"]["received"], ledger["readings"]["stored"], records, partitions
 
 
-def _costs(low: Run, high: Run, kafka: dict[str, float], mb_per_message: float) -> dict[str, float]:
+def _costs(
+    low: Run, high: Run, kafka: dict[str, float], clickhouse: dict[str, float], mb_per_message: float
+) -> dict[str, float]:
     grows = low.records * kafka["kafka_us_per_record"] + low.messages * mb_per_message * kafka["kafka_us_per_mb"]
     costs = {
         "mosquitto_us_per_message": high.cpu["mosquitto"] / high.messages,
         "kafka_us_per_s": max(0.0, low.cpu["kafka"] - grows),
         **kafka,
     }
-    for name in ("sink", "clickhouse"):
-        reading = (high.cpu[name] - low.cpu[name]) / (high.readings - low.readings)
-        fixed = (low.cpu[name] - reading * low.readings) / low.partitions
-        costs |= {f"{name}_us_per_partition_s": fixed, f"{name}_us_per_reading": reading}
-    return costs
+    sink = (high.cpu["sink"] - low.cpu["sink"]) / (high.readings - low.readings)
+    row = clickhouse["clickhouse_us_per_row"] + MERGES * clickhouse["clickhouse_us_per_merged_row"]
+    for name, reading in (("sink", sink), ("clickhouse", row)):
+        costs[f"{name}_us_per_partition_s"] = (low.cpu[name] - reading * low.readings) / low.partitions
+    return costs | clickhouse | {"sink_us_per_reading": sink}
 
 
 def _stream_mb_per_message(sizes: list[Figure]) -> float:
@@ -157,6 +174,51 @@ def _through(server: KafkaServer, settings: KafkaSettings, size: int, count: int
     for reader in readers:
         reader.close()
     return used / count * 1e6
+
+
+def _clickhouse() -> dict[str, float]:
+    """The engine's CPU for an insert into `readings` and for a row of it, by least squares of the relative error."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = ClickHouseServer(Path(folder) / "c")
+        server.start()
+        settings = SinkSettings(clickhouse_url=server.url, clickhouse_password_file=server.password_file)
+        db = ClickHouse(settings)
+        try:
+            migrate(settings)
+            _insert(server, db, 1_000, 10)  # to get warm
+            spent = {size: _insert(server, db, size, count) for size, count in INSERTS.items()}
+            merged = _merge(server, db)
+        finally:
+            db.close()
+            server.kill()
+    shares = np.array([(1 / spent[size], size / spent[size]) for size in INSERTS])
+    insert, row = np.linalg.lstsq(shares, np.ones(len(INSERTS)), rcond=None)[0]
+    each = {f"clickhouse_{size}_us_per_row": us / size for size, us in spent.items()}
+    costs = {"insert": float(insert), "row": float(row), "merged_row": merged}
+    return {f"clickhouse_us_per_{name}": us for name, us in costs.items()} | each
+
+
+def _insert(server: ClickHouseServer, db: ClickHouse, size: int, count: int) -> float:
+    """CPU us of the engine for one of `count` inserts of `size` readings, until no merge is left."""
+    assert server.process is not None
+    table = pa.Table.from_batches(sink_bench.batch(n, NOW_MS) for n in range(max(1, size // 2_000))).slice(0, size)
+    kept = {str(row[0]) for row in db.rows("DESCRIBE TABLE readings")}
+    table = table.select([name for name in table.column_names if name in kept])
+    spent = cpu_of_s(server.process.pid)
+    for _ in range(count):
+        db.client.insert_arrow("readings", table, settings={"async_insert": 0, "insert_deduplicate": 0})
+    time.sleep(2)
+    while db.rows("SELECT count() FROM system.merges")[0][0]:
+        time.sleep(0.5)
+    return (cpu_of_s(server.process.pid) - spent) / count * 1e6
+
+
+def _merge(server: ClickHouseServer, db: ClickHouse) -> float:
+    """The engine's CPU us for a row that is merged once more."""
+    assert server.process is not None
+    spent = cpu_of_s(server.process.pid)
+    db.command("OPTIMIZE TABLE readings FINAL")
+    return (cpu_of_s(server.process.pid) - spent) / float(db.rows("SELECT count() FROM readings")[0][0]) * 1e6
 
 
 def _bytes(running: Running) -> Iterable[Figure]:

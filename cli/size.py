@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.sizing import CONNECTIONS, Fleet, Keep, Size
+from cli.sizing import ASSUMED, Fleet, Keep, Size
 from cli.sizing import size as sized
 from runtime.errors import MillraceError
 
@@ -64,12 +64,13 @@ def size(figures: Path | None, as_json: bool, **given: Any) -> None:
     _check(given)
     fleet = Fleet(*(given[name] for name in ("devices", "rate", "payload", "readings", "peak")))
     keep = Keep(*(given[name] for name in ("kafka_days", "table_days", "copies")))
-    found = known((figures or FIGURES).read_text().splitlines())
+    lines = (figures or FIGURES).read_text().splitlines()
+    found, taken = known(lines), origin(lines)
     try:
         answer = sized(fleet, keep, found)
     except KeyError as error:
         raise SizeError(f"the figures lack {error}: take them with `millrace bench --json > FILE`") from None
-    click.echo(_json(answer) if as_json else table(answer, fleet.messages_per_s))
+    click.echo(_json(answer, taken) if as_json else table(answer, fleet, taken))
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -89,12 +90,20 @@ def known(lines: Iterable[str]) -> dict[str, float]:
     return {str(row["name"]): float(row["value"]) for row in rows}
 
 
-def _json(answer: Size) -> str:
-    return orjson.dumps(asdict(answer) | {"cores": answer.cores}).decode()
+def origin(lines: Iterable[str]) -> str:
+    """Where and when the figures were taken: the file's first line, a comment."""
+    first = next(iter(lines), "")
+    return first.lstrip("# ") if first.startswith("#") else "their file does not say where they were taken"
 
 
-def table(answer: Size, rate: float) -> str:
+def _json(answer: Size, taken: str) -> str:
+    more = {"cores": answer.cores, "assumed": ASSUMED, "figures": taken}
+    return orjson.dumps(asdict(answer) | more).decode()
+
+
+def table(answer: Size, fleet: Fleet, taken: str) -> str:
     """For people."""
+    rate = fleet.messages_per_s
     lines = [
         f"{rate:,.0f} messages/s, {answer.partitions} partitions, {answer.rows:,.0f} messages a Kafka record",
         "",
@@ -111,6 +120,8 @@ def table(answer: Size, rate: float) -> str:
             f"{part.name} {part.cores / answer.cores:.0%}"
             for part in sorted(answer.parts, key=lambda part: -part.cores)[:3]
         ),
-        f"assumed: {CONNECTIONS:,} connections a broker, 100 MB/s a Kafka broker, cores 60 % busy at the peak",
+        "",
+        *(f"assumed: {line}" for line in ASSUMED),
+        f"a peak of {fleet.peak:g} times the average; figures: {taken}",
     ]  # fmt: skip
     return "\n".join(lines)

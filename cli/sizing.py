@@ -3,9 +3,11 @@
 A part costs something for each record (or insert), of which time and partitions make so many, and something for what is
 in them:
 
-    stage       us a message or reading at so many rows a record: a + b/rows, from the figures at 1,000 and at 50 rows
+    stage       us a second and partition + us a record + us a message or reading; the first is from the whole platform,
+                the others from the figures at 1,000 and at 50 rows a record, which are of a full queue
     kafka       us a second + us a record + us a megabyte written
-    sink, clickhouse   us a second and partition + us a reading
+    sink        us a second and partition + us a reading
+    clickhouse  us a second and partition + us a row inserted, and for each time that it is merged
     mosquitto, bridge  us a message
 
 How many rows a record gets follows from the rate: each bridge closes one for each partition after LINGER_S, or at ROWS.
@@ -26,6 +28,21 @@ MQTT_BYTES: Final = 60
 """Headers of MQTT, TLS and TCP of a message."""
 BROKER_BYTES_PER_S: Final = 100e6
 """Written by one Kafka broker, copies included: disks and network of ordinary machines. An assumption."""
+MERGES: Final = 6
+WINDOW_S: Final = 60
+ASSUMED: Final = (
+    f"cores are {BUSY:.0%} busy at the peak",
+    f"{CONNECTIONS:,} TLS connections a mosquitto, which works on one core; an MQTT cluster costs what mosquitto does",
+    f"{MQTT_BYTES} bytes of MQTT, TLS and TCP headers a message",
+    f"{BROKER_BYTES_PER_S / 1e6:.0f} MB/s written by a Kafka broker",
+    f"ClickHouse merges a row {MERGES} times; a window's row, one a series and {WINDOW_S} s, costs the same",
+    "each copy costs Kafka and ClickHouse as much as the first",
+    f"bridges close a record after {LINGER_S * 1000:.0f} ms or at {ROWS:,} messages",
+    "payloads are compressed as well as the simulated fleet's, and are no smaller",
+    "the table of windows is left out of the disks: it has a row for each series and minute",
+    "queries, HTTP and snapshots come on top",
+)
+"""Not measured; printed with every answer."""
 _DAY_S: Final = 86_400
 _STAGES: Final = {"access": False, "aggregate": True, "anomaly": True, "presence": True}
 """Stage → whether its figure is of a reading rather than of a message."""
@@ -97,7 +114,7 @@ def size(fleet: Fleet, keep: Keep, figures: Mapping[str, float]) -> Size:
     parts = (
         brokers,
         bridge,
-        *_stages(fleet, rows, figures),
+        *_stages(fleet, partitions, rows, figures),
         *_engines(fleet, keep, (partitions, rows, stream_bytes), figures),
     )
     per_day = fleet.messages_per_s * _DAY_S
@@ -129,10 +146,10 @@ def _bridges(fleet: Fleet, brokers: int, cost_us: float) -> Part:
     return Part("bridge", max(2, math.ceil(cores)), cores, "rate: they share a cluster's messages")
 
 
-def _stages(fleet: Fleet, rows: float, figures: Mapping[str, float]) -> Iterator[Part]:
+def _stages(fleet: Fleet, partitions: int, rows: float, figures: Mapping[str, float]) -> Iterator[Part]:
     for name, of_readings in _STAGES.items():
-        cost = _cost(name, rows, figures)
-        cores = _cores(_rate(fleet, of_readings), cost)
+        cores = _stage_cores(name, fleet, partitions, rows, figures)
+        cost = cores * BUSY * 1e6 / _rate(fleet, of_readings)
         yield Part(name, max(1, math.ceil(cores)), cores, f"{cost:.1f} us a {'reading' if of_readings else 'message'}")
 
 
@@ -142,7 +159,7 @@ def _engines(
     """`stream`: partitions, messages a record, and bytes that a message puts into all topics, one copy."""
     partitions, rows, stream_bytes = stream
     readings, messages = _rate(fleet, True), _rate(fleet, False)
-    sink = _by_time("sink", partitions, readings, figures)
+    sink = _cores(partitions, figures["sink_us_per_partition_s"]) + _cores(readings, figures["sink_us_per_reading"])
     yield Part("sink", max(1, math.ceil(sink)), sink, f"{readings:,.0f} rows/s")
     records = messages / rows
     of_bytes = _cores(messages * stream_bytes / 1e6, figures["kafka_us_per_mb"])
@@ -151,13 +168,16 @@ def _engines(
     written = messages * stream_bytes * keep.copies
     brokers = max(keep.copies, math.ceil(written / BROKER_BYTES_PER_S))
     yield Part("kafka", brokers, kafka, f"{records:,.0f} records/s, {written / 1e6:,.1f} MB/s")
-    clickhouse = _by_time("clickhouse", partitions, readings, figures) * keep.copies
+    rows = readings * (1 + _windows(fleet))
+    merged = figures["clickhouse_us_per_row"] + MERGES * figures["clickhouse_us_per_merged_row"]
+    by_partition = _cores(partitions, figures["clickhouse_us_per_partition_s"])
+    clickhouse = (by_partition + _cores(rows, merged)) * keep.copies
     yield Part("clickhouse", keep.copies, clickhouse, "inserts and merges; queries come on top")
 
 
-def _by_time(name: str, partitions: int, readings: float, figures: Mapping[str, float]) -> float:
-    by_partition = _cores(partitions, figures[f"{name}_us_per_partition_s"])
-    return by_partition + _cores(readings, figures[f"{name}_us_per_reading"])
+def _windows(fleet: Fleet) -> float:
+    """Rows of windows a reading: one a series and WINDOW_S, of as many readings as a device sends messages."""
+    return min(1.0, 1 / (WINDOW_S * fleet.rate))
 
 
 def _limits(pairs: int, partitions: int, rows: float) -> Iterator[str]:
@@ -186,12 +206,29 @@ def _cores(per_s: float, cost_us: float) -> float:
     return per_s * cost_us / 1e6 / BUSY
 
 
-def _cost(stage: str, rows: float, figures: Mapping[str, float]) -> float:
-    """Microseconds a message (access) or a reading at so many messages a record."""
+def _record_and_row_us(stage: str, figures: Mapping[str, float]) -> tuple[float, float]:
+    """(microseconds a record, microseconds a row) out of a full queue, where a stage takes many records at once."""
     name = "access_mixed" if stage == "access" else stage
     many, few = figures[f"{name}_us"], figures[f"{name}_50_us"]
     record = max(0.0, (few - many) / (1 / 50 - 1 / ROWS))
-    return many + record * (1 / min(rows, ROWS) - 1 / ROWS)
+    return record, max(0.0, many - record / ROWS)
+
+
+def _waking_us(stage: str, figures: Mapping[str, float]) -> float:
+    """Microseconds a second and partition: what records that come one by one cost more than those of a full queue, and
+    ticks and snapshots. Of the whole platform at a steady rate."""
+    record, row = _record_and_row_us(stage, figures)
+    rows = figures["footprint_messages_per_s"] * (figures["readings_per_message"] if _STAGES[stage] else 1.0)
+    rest = figures[f"footprint_{stage}_cores"] * 1e6 - rows * row - figures["footprint_records_per_s"] * record
+    return max(0.0, rest / figures["footprint_partitions"])
+
+
+def _stage_cores(stage: str, fleet: Fleet, partitions: int, rows: float, figures: Mapping[str, float]) -> float:
+    """`rows`: messages a record, of which each holds the fleet's readings."""
+    record, row = _record_and_row_us(stage, figures)
+    of_readings = _STAGES[stage]
+    cost = row + record / (rows * (fleet.readings if of_readings else 1.0))
+    return _cores(_rate(fleet, of_readings), cost) + _cores(partitions, _waking_us(stage, figures))
 
 
 def _partitions(fleet: Fleet, pairs: int, figures: Mapping[str, float]) -> tuple[int, float]:
@@ -201,7 +238,7 @@ def _partitions(fleet: Fleet, pairs: int, figures: Mapping[str, float]) -> tuple
     count = 4 if average < 20_000 else 12
     while True:
         rows = min(ROWS, max(1.0, average / pairs / count * LINGER_S))
-        needed = max(_cores(_rate(fleet, by), _cost(name, rows, figures)) for name, by in _STAGES.items())
+        needed = max(_stage_cores(stage, fleet, count, rows, figures) for stage in _STAGES)
         if needed <= count or count >= _MOST_PARTITIONS:
             return count, rows
         count += 4 if count < 12 else 12

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from cli.main import millrace
 from cli.size import FIGURES, known
-from cli.sizing import CONNECTIONS, LINGER_S, ROWS, Fleet, Keep, size
+from cli.sizing import (
+    ASSUMED,
+    CONNECTIONS,
+    LINGER_S,
+    ROWS,
+    Fleet,
+    Keep,
+    _record_and_row_us,
+    _stage_cores,
+    _waking_us,
+    size,
+)
 
 NAMES = known(FIGURES.read_text().splitlines())
 FLEETS = st.builds(
@@ -99,6 +110,37 @@ def test_the_command_takes_other_figures_and_names_one_that_is_missing(tmp_path:
     assert json.loads(done.stdout)["partitions"] >= 12
     people = CliRunner().invoke(millrace, ["size", "--devices", "10000000"], catch_exceptions=False).stdout
     assert "what costs most" in people
+    assert all(line in people for line in ASSUMED)
+    assert "x86_64" in people
+    assert json.loads(done.stdout)["assumed"] == list(ASSUMED)
+
+
+def test_each_service_takes_what_is_said_of_it_within_half() -> None:
+    """Without the bridge: its figure is of full records, and it takes a thirtieth of the whole."""
+    rate = NAMES["footprint_messages_per_s"]
+    found = size(Fleet(1_000, rate / 1_000, 80, NAMES["readings_per_message"], peak=1.0), Keep(copies=1), NAMES)
+    for part in found.parts:
+        if part.name != "bridge":
+            assert 1 / 1.5 < part.cores * 0.6 / NAMES[f"footprint_{part.name}_cores"] < 1.5, part.name
+
+
+@given(st.sampled_from(("access", "aggregate", "anomaly", "presence")), st.floats(1, 900), FLEETS)
+def test_a_stage_pays_for_partitions_records_and_rows(stage: str, rows: float, fleet: Fleet) -> None:
+    of_readings = fleet.readings if stage != "access" else 1.0
+    record, row = _record_and_row_us(stage, NAMES)
+    peak = fleet.messages_per_s * fleet.peak
+    us = 12 * _waking_us(stage, NAMES) + peak / rows * record + peak * of_readings * row
+    assert min(record, row, _waking_us(stage, NAMES)) > 0
+    assert _stage_cores(stage, fleet, 12, rows, NAMES) * 0.6e6 == pytest.approx(us)
+
+
+def test_clickhouse_pays_for_partitions_rows_merges_and_windows() -> None:
+    fleet = Fleet(1_000_000, 1 / 30, 80, readings=3, peak=2)  # two messages a window
+    found = size(fleet, Keep(copies=2), NAMES)
+    cores = next(part.cores for part in found.parts if part.name == "clickhouse") * 0.6e6
+    row = NAMES["clickhouse_us_per_row"] + 6 * NAMES["clickhouse_us_per_merged_row"]
+    by_time = found.partitions * NAMES["clickhouse_us_per_partition_s"]
+    assert cores == pytest.approx(2 * (by_time + 1_000_000 / 30 * 2 * 3 * 1.5 * row))
 
 
 def test_the_table_of_the_page_is_what_the_command_says() -> None:
