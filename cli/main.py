@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "up": "cli.up",
     "down": "cli.up",
     "status": "cli.up",
+    "scale": "cli.scale",
     "init": "cli.init",
     "keys": "cli.keys",
     "demo": "cli.demo",

@@ -1,25 +1,23 @@
 """`millrace restart`: Millrace's services on new code, one group after the other, while the platform runs."""
 
-import os
-import signal
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from cli.context import data_option
+from cli.scale import change
+from local import scale as counts
 from local import status as told
 from runtime.errors import MillraceError
 
 ORDER: Final = ("sink", "presence", "anomaly", "aggregate", "access", "relay", "bridge-http", "bridge", "watch")
 """Readers before writers: a record of a new form finds readers that know it."""
-READY_S: Final = 120.0
-_LOOK_S: Final = 0.1
 
 
 class RestartError(MillraceError):
-    """A service did not come back."""
+    """Nothing can be restarted here."""
 
 
 @click.command()
@@ -37,23 +35,13 @@ def restart(names: tuple[str, ...], data: Path) -> None:
         raise click.BadParameter(f"{', '.join(wrong)}: expected some of {', '.join(ORDER)}", param_hint="SERVICE")
     if not told.is_running(data):
         raise RestartError(f"nothing runs on {data}: `millrace up` starts it")
+    wanted = counts.read(data / "run")
     for name in (name for name in ORDER if name in names or not names):
+        count = wanted.get(name, 1)
+        if count == 0:
+            click.echo(f"{name:12} left stopped: `millrace scale {name}=1` starts it")
+            continue
         begin = time.monotonic()
-        _restart(data, name)
+        change(data, {name: 0})  # all workers of a service end before one starts: two versions never run side by side
+        change(data, {name: count})
         click.echo(f"{name:12} ready after {time.monotonic() - begin:.1f} s")
-
-
-def _restart(data: Path, name: str) -> None:
-    before = _service(data, name)
-    if before["pid"] is not None:
-        os.kill(before["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + READY_S
-    while (now := _service(data, name))["state"] != "running" or now["pid"] == before["pid"]:
-        if now["state"] == "failed" or time.monotonic() > deadline:
-            raise RestartError(f"{name} is {now['state']}, not ready again: see {data / 'logs' / name}.log")
-        time.sleep(_LOOK_S)
-
-
-def _service(data: Path, name: str) -> dict[str, Any]:
-    found: list[dict[str, Any]] = (told.read(data) or {"services": []})["services"]
-    return next(service for service in found if service["name"] == name)

@@ -15,6 +15,7 @@ from cli.context import data_option, settings
 from local import status as told
 from local.platform import Platform, missing
 from local.programs import tail
+from local.scale import Follower
 from local.services import SERVICES
 from local.supervisor import Supervisor
 from runtime import logs
@@ -113,13 +114,17 @@ def _in_the_foreground(data: Path, insecure: bool, brokers: str | None, engines:
         specs, endpoints = platform.specs(), platform.endpoints()
         if engines:
             specs = [spec for spec in specs if spec.one_shot or spec.name not in SERVICE_NAMES]
-        told.write(platform.run, "targets.json", told.targets(specs))
 
         def changed(services: Any) -> None:
-            text = orjson.dumps(told.describe(services, specs, endpoints))
+            text = orjson.dumps(told.describe(services, supervisor.specs, endpoints))
             told.write(platform.run, "status.json", text)
+            targets = told.targets(supervisor.specs)
+            if targets != shown.get("targets"):
+                told.write(platform.run, "targets.json", targets)
+                shown["targets"] = targets
 
-        supervisor = Supervisor(specs, platform.logs, changed)
+        shown: dict[str, bytes] = {}
+        supervisor = Supervisor(specs, platform.logs, changed, Follower(platform.run, platform.worker))
         if not supervisor.run():
             raise UpError(_failures(told.read(data) or {}, data))
 

@@ -122,15 +122,19 @@ class Platform:
             Spec("clickhouse", self.clickhouse.program),
             Spec("mosquitto", self.mosquitto.program, watched=False),
         ]
-        return engines + [self._service(row) for row in services.SERVICES]
+        return engines + [self._service(row, 1, self.probes[row.name]) for row in services.SERVICES]
 
-    def _service(self, row: services.Row) -> Spec:
-        probes = self.probes[row.name]
-        make = partial(services.program, row, self.environment(), probes)
+    def worker(self, name: str, number: int) -> Spec:
+        """One more of a service, the `number`th, from 2 on; its probes get a port of their own."""
+        row = next(row for row in services.SERVICES if row.name == name)
+        return self._service(row, number, ports.free()[0])
+
+    def _service(self, row: services.Row, number: int, probes: int) -> Spec:
+        make = partial(services.program, row, self.environment(), probes, number)
         extra = {} if row.one_shot else {"metrics": f"http://{ports.LOOPBACK}:{probes}/metrics"}
         kafka = tuple(broker.folder.name for broker in self.brokers)
         after = (*row.after, *kafka) if "kafka" in row.after else row.after
-        return Spec(row.name, make, after, row.one_shot, extra=extra)
+        return Spec(services.name_of(row.name, number), make, after, row.one_shot, extra=extra)
 
 
 def _count(data: Path, wanted: int | None) -> int:

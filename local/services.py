@@ -51,12 +51,24 @@ SERVICES: Final = (
 """In the order of the start; the stop goes backwards, so what brings messages in ends before what stores them."""
 
 
-def program(row: Row, environment: Mapping[str, str], probes_port: int) -> Program:
-    """How to run a service. `environment` has names without the prefix MILLRACE_."""
+SCALABLE: Final = ("access", "aggregate", "anomaly", "presence", "sink")
+"""Services of which several share the partitions."""
+
+
+def name_of(name: str, number: int) -> str:
+    """access, access-2, access-3 …"""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def program(row: Row, environment: Mapping[str, str], probes_port: int, number: int = 1) -> Program:
+    """How to run a service, the `number`th of its kind. `environment` has names without the prefix MILLRACE_."""
     wanted = ("KAFKA_BOOTSTRAP", *row.settings)
     own = {f"MILLRACE_{name}": environment[name] for name in wanted if name in environment}
-    own |= {"MILLRACE_HTTP_BIND": f"{LOOPBACK}:{probes_port}", "MILLRACE_INSTANCE": "0", "PYTHONUNBUFFERED": "1"}
-    return Program(row.name, (sys.executable, "-m", row.module, *row.arguments), is_ready(probes_port), own)
+    own |= {"MILLRACE_HTTP_BIND": f"{LOOPBACK}:{probes_port}", "PYTHONUNBUFFERED": "1"}
+    own["MILLRACE_INSTANCE"] = str(number - 1)  # 0 for the first
+    return Program(
+        name_of(row.name, number), (sys.executable, "-m", row.module, *row.arguments), is_ready(probes_port), own
+    )
 
 
 def is_ready(port: int) -> Callable[[], bool]:

@@ -44,6 +44,7 @@ class Event(StrEnum):
     ENDED = "ended"
     STOP = "stop"
     REFUSED = "refused"
+    RELEASE = "release"
 
 
 ALIVE: Final = frozenset((State.STARTING, State.RUNNING, State.UNREADY, State.STOPPING))
@@ -69,6 +70,7 @@ MOVES: Final[dict[tuple[State, Event], State]] = {
     (State.WAITING, Event.STOP): State.STOPPED,
     (State.RESTARTING, Event.STOP): State.STOPPED,
     (State.STOPPING, Event.ENDED): State.STOPPED,
+    (State.STOPPED, Event.RELEASE): State.WAITING,
 }
 """Every move there is; READY and UNREADY where they change nothing are no moves."""
 
@@ -130,6 +132,14 @@ class Service:
 
     def stop(self) -> "Service":
         return self if (self.state, Event.STOP) not in MOVES else self._move(Event.STOP)
+
+    def hold(self) -> "Service":
+        """Stop it, and have it start no more until `release`; so also what failed or is done, to be run again."""
+        over = self.state in (State.FAILED, State.DONE)
+        return replace(self, state=State.STOPPED, why=None) if over else self.stop()
+
+    def release(self) -> "Service":
+        return self._move(Event.RELEASE) if self.state is State.STOPPED else self
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is to be started now, once what it needs is there."""

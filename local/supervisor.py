@@ -39,10 +39,14 @@ class Spec:
 
 
 class Supervisor:
-    """`changed` is called with all services after each change of any."""
+    """`changed` is called with all services after each change of any; `at_each_look` may add, hold and release some."""
 
     def __init__(
-        self, specs: Sequence[Spec], logs: Path, changed: Callable[[Sequence[Service]], None] = lambda _: None
+        self,
+        specs: Sequence[Spec],
+        logs: Path,
+        changed: Callable[[Sequence[Service]], None] = lambda _: None,
+        at_each_look: Callable[["Supervisor"], None] = lambda _: None,
     ) -> None:
         self.specs = list(specs)
         self.services = {spec.name: Service(spec.name, spec.one_shot) for spec in specs}
@@ -50,6 +54,8 @@ class Supervisor:
         self._probe_at: dict[str, float] = {}
         self._logs = logs
         self._changed = changed
+        self._at_each_look = at_each_look
+        self._kill_at: dict[str, float] = {}
         self._stop = False
         self._logs_at = 0.0
 
@@ -62,6 +68,7 @@ class Supervisor:
         self._changed(list(self.services.values()))
         asked = True
         while not self._stop:
+            self._at_each_look(self)
             self.look(time.monotonic())
             if self._is_stuck():
                 asked = False
@@ -95,16 +102,42 @@ class Supervisor:
                 code = self._processes[spec.name].stop()
                 self._set(service.ended(code, time.monotonic()))
 
+    def add(self, spec: Spec) -> None:
+        """One more service; it starts when what it needs has been ready."""
+        self.specs.append(spec)
+        self._set(Service(spec.name, spec.one_shot))
+
+    def hold(self, name: str, now_s: float) -> None:
+        """Ask a service to end, and start it no more until `release`. It is killed after its grace."""
+        service = self._set(self.services[name].hold())
+        if service.state is State.STOPPING and name not in self._kill_at:
+            process = self._processes[name]
+            process.terminate()
+            self._kill_at[name] = now_s + process.program.grace_s
+
+    def release(self, name: str) -> None:
+        self._set(self.services[name].release())
+
+    def forget(self, name: str) -> None:
+        """Know a stopped service no more."""
+        assert self.services[name].state is State.STOPPED
+        self.specs = [spec for spec in self.specs if spec.name != name]
+        del self.services[name]
+        self._changed(list(self.services.values()))
+
     # ---- one service
     def _collect(self, spec: Spec, now_s: float) -> None:
         service = self.services[spec.name]
         if service.state not in ALIVE:
             return
+        if now_s >= self._kill_at.get(spec.name, now_s + 1):
+            self._processes[spec.name].kill()
         code = self._processes[spec.name].exit_code()
         if code is not None:
+            self._kill_at.pop(spec.name, None)
             service = self._set(service.ended(code, now_s))
             log.log(
-                logging.INFO if service.state is State.DONE else logging.WARNING,
+                logging.INFO if service.state in (State.DONE, State.STOPPED) else logging.WARNING,
                 "%s ended",
                 spec.name,
                 extra={"code": code, "state": str(service.state), "restarts": service.restarts},
@@ -144,7 +177,7 @@ class Supervisor:
         self._set(service.start(process.pid, now_s))
 
     def _set(self, service: Service) -> Service:
-        if self.services[service.name] != service:
+        if self.services.get(service.name) != service:
             self.services[service.name] = service
             self._changed(list(self.services.values()))
         return service
