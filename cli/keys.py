@@ -13,6 +13,7 @@ import click
 from cryptography import x509
 
 from cli.users import USERS, document
+from identity import rollover
 from identity.authority import Authority
 from runtime.kafka.rights import RIGHTS, SUPER, principal
 
@@ -26,6 +27,9 @@ BRIDGE_CN: Final = "millrace.bridge.0"
 WATCH_CN: Final = "millrace.watch.0"
 """With dots, which no device id has: no device can be enrolled as the bridge or the watch."""
 
+_ALL_DAYS: Final = 1_000_000
+"""Whatever holds a certificate ends so soon."""
+
 _KAFKA_PROPERTIES: Final = b"""# Kafka by mutual TLS; the certificate's CN says who this service is
 security.protocol=ssl
 ssl.ca.location=/keys/kafka-ca.crt
@@ -35,6 +39,15 @@ ssl.key.location=/keys/kafka.key
 
 Made = tuple[tuple[str, ...], Callable[[], tuple[bytes, ...]]]
 """Names of files that belong together, and how they are made."""
+
+
+def change_authorities(folder: Path, server_names: tuple[str, ...], step: str) -> list[str]:
+    """A step of identity/rollover.py for both authorities, then every certificate and list of the trusted anew.
+    Returns the names of the files written. Raises RefusedError."""
+    for name in ("authority", "services"):
+        Authority.open(_room(folder, name))
+        rollover.step(step, folder / name)
+    return make(folder, server_names, _ALL_DAYS)
 
 
 def make(folder: Path, server_names: tuple[str, ...], renew_days: int | None = None) -> list[str]:
@@ -62,6 +75,8 @@ def _ends(file: Path, within_days: int | None) -> bool:
     if within_days is None or b"BEGIN CERTIFICATE" not in data:
         return False
     first = x509.load_pem_x509_certificates(data)[0]
+    if within_days == _ALL_DAYS:
+        return True  # authorities' own as well: who is trusted has changed
     return first.issuer != first.subject and first.not_valid_after_utc < datetime.now(UTC) + timedelta(within_days)
 
 
@@ -133,11 +148,20 @@ def _write(file: Path, data: bytes) -> None:
 @click.command()
 @click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--name", "names", multiple=True, help="A further host name or address for the server certificates.")
-@click.option("--renew", "renew_days", type=click.IntRange(1), help="Make anew what ends within so many days.")
-def keys(folder: Path, names: tuple[str, ...], renew_days: int | None) -> None:
+@click.option("--renew", "renew_days", type=click.IntRange(1, 10_000), help="Make anew what ends within so many days.")
+@click.option(
+    "--authority",
+    "step",
+    type=click.Choice(list(rollover.STEPS)),
+    help="Change the authorities: trust new ones beside the old, switch to them, end the trust in the old.",
+)
+def keys(folder: Path, names: tuple[str, ...], renew_days: int | None, step: str | None) -> None:
     """Make certificates and passwords that are not there yet.
 
     Example: millrace keys --dir /keys --name iot.example.com
     """
-    for name in make(folder, SERVER_NAMES + names, renew_days):
+    if step and renew_days:
+        raise click.UsageError("--authority makes every certificate anew: leave --renew out")
+    every = SERVER_NAMES + names
+    for name in change_authorities(folder, every, step) if step else make(folder, every, renew_days):
         click.echo(f"made {name}")

@@ -19,11 +19,14 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_DAYS: Final = 3650
 SERVER_DAYS: Final = 825
 CLIENT_DAYS: Final = 825
+KEY: Final = "ca.key"
+TRUSTED: Final = "ca.crt"
 _BACKDATED: Final = timedelta(hours=1)
 """Devices' clocks run behind: a certificate is valid from an hour before it was made."""
 
@@ -34,9 +37,10 @@ _is_common_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 class Authority:
     """An authority that is open. Use `open`."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    def __init__(self, key: ec.EllipticCurvePrivateKey, trusted: list[x509.Certificate]) -> None:
         self._key = key
-        self._certificate = certificate
+        self._trusted = trusted
+        self._certificate = next(one for one in trusted if one.public_key() == key.public_key())
 
     @classmethod
     def open(cls, folder: Path) -> "Authority":
@@ -47,18 +51,19 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "ca.crt").exists():
+            if not (folder / TRUSTED).exists():
                 _create(folder)
-        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
-        certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            key = serialization.load_pem_private_key((folder / KEY).read_bytes(), None)
+            trusted = x509.load_pem_x509_certificates((folder / TRUSTED).read_bytes())
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() not in [c.public_key() for c in trusted]:
             raise ValueError(f"{folder}: ca.key does not belong to ca.crt; restore the pair that was made together")
-        return cls(key, certificate)
+        return cls(key, trusted)
 
     @property
     def certificate_pem(self) -> bytes:
-        """What servers and devices trust."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM)
+        """What servers and devices trust: this authority's certificate, and while one takes the place of another
+        (identity/rollover.py) both."""
+        return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self._trusted)
 
     def issue_client(self, cn: str, days: int = CLIENT_DAYS) -> tuple[bytes, bytes]:
         """(certificate, private key) as PEM for the client `cn`: a device id, or a service's name.
@@ -92,10 +97,11 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        return certificate.public_bytes(serialization.Encoding.PEM), _pem(key)
+        return certificate.public_bytes(serialization.Encoding.PEM), pem(key)
 
 
-def _create(folder: Path) -> None:
+def make_pair() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A new authority's key and certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("Millrace device authority")
     certificate = (
@@ -104,8 +110,13 @@ def _create(folder: Path) -> None:
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .sign(key, hashes.SHA256())
     )
-    _write(folder / "ca.key", _pem(key), 0o600)
-    _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    return key, certificate
+
+
+def _create(folder: Path) -> None:
+    key, certificate = make_pair()
+    write_file(folder / KEY, pem(key), 0o600)
+    write_file(folder / TRUSTED, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _builder(
@@ -148,13 +159,18 @@ def _usage(digital_signature: bool = False, key_cert_sign: bool = False, crl_sig
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def public_bytes(key: PublicKeyTypes) -> bytes:
+    """A public key as bytes, to compare."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def _write(file: Path, data: bytes, mode: int) -> None:
+def write_file(file: Path, data: bytes, mode: int) -> None:
     """Whole or not at all; a secret is never readable by others, not even for a moment."""
     descriptor, temporary = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(descriptor, "wb") as out:
