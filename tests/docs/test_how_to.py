@@ -77,11 +77,11 @@ def test_it_tells_each_extreme_once_through_a_kill(service: StageService) -> Non
 
     send(0, 40)
     service.start()
-    until(lambda: service.high(TOPIC, 0) >= 20, 30, f"answers\n{service.log.read_text()}")
+    until(lambda: service.high(TOPIC, 0) >= 20, 90, f"answers\n{service.log.read_text()}")
     service.end(signal.SIGKILL)
     send(40, 80)
     service.start()
-    until(lambda: service.told(TOPIC, 0)[-1][0] == 79, 30, f"all answers\n{service.log.read_text()}")
+    until(lambda: service.told(TOPIC, 0)[-1][0] == 79, 90, f"all answers\n{service.log.read_text()}")
     assert service.end(signal.SIGTERM) == 0
     told = service.told(TOPIC, 0)
     beaten = [
