@@ -116,7 +116,9 @@ def take(
     else:
         meta = admit(found, stage.logic_version, stage.reads, world, options)
         held = Held(stage.restore(partition, stored.state, found.logic_version), meta, known, stored.place)
-        held.dirty = meta.position != found.position
+        # a new version's snapshot is there before its first output: else a kill would leave outputs that the old one's
+        # snapshot does not cover, and ask for a drain by the old version, which would judge them its own way
+        held.dirty = meta.position != found.position or found.logic_version != stage.logic_version
     held.gap_accepted = options.skip_lost
     held.goal = goal(meta, world) if options.drain else None
     return held

@@ -30,6 +30,26 @@ def test_a_drained_stage_goes_on_with_a_new_version_and_loses_and_doubles_nothin
     second.stop()
 
 
+def test_a_new_version_that_is_killed_at_once_goes_on_by_itself(bed: Bed, start: Start) -> None:
+    """It has written outputs and stored no snapshot since it took over: it must not be sent back to the old version."""
+    bed.virgin("hasty")
+    bed.second_from = None
+    bed.feed(60)
+    first = start("hasty").wait_ready()
+    bed.wait_applied("hasty")
+    first.stop()
+    cut = bed.committed("hasty")
+    second = start("hasty", **SECOND, **KEEPS_NOTHING).wait_ready()
+    bed.feed(60)
+    bed.wait_written("hasty.out", names.RAW)
+    second.kill()
+    again = start("hasty", **SECOND).wait_ready()
+    bed.wait_applied("hasty")
+    bed.second_from = cut
+    print(bed.check("hasty"))
+    again.stop()
+
+
 def _all_above(offsets: list[int], others: list[int]) -> bool:
     return len(offsets) == len(others) and all(a > b for a, b in zip(offsets, others, strict=True))
 
