@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from runtime.errors import MillraceError
+
 T = TypeVar("T")
 
 
@@ -12,11 +14,12 @@ def bisect(
     """What becomes of rows `first` to `end`-1, in order: `attempt(first, end)` of each part that it takes without
     raising, as large as halving finds one, and `refuse(row, error)` of each row that it does not take alone.
 
-    One bad row of n costs about 2 log2(n) attempts. MemoryError is passed on: it says nothing about the rows.
+    One bad row of n costs about 2 log2(n) attempts. MemoryError and errors raised on purpose are passed on: they
+    say nothing about the rows.
     """
     try:
         found = attempt(first, end)
-    except MemoryError:
+    except (MemoryError, MillraceError):
         raise
     except Exception as error:
         failure = error

@@ -78,19 +78,27 @@ class Running:
             time.sleep(0.2)
 
     def ledger(self) -> dict[str, dict[str, int]]:
-        found: dict[str, dict[str, int]] = json.loads(self.command("ledger", "--json", check=False).splitlines()[-1])
+        found: dict[str, dict[str, int]] = json.loads(self.command("ledger", "--json").splitlines()[-1])
         return found
+
+    def _ledger_or_why_not(self) -> dict[str, dict[str, int]] | str:
+        """ClickHouse may be on its way back from its last kill."""
+        try:
+            return self.ledger()
+        except AssertionError as error:
+            return str(error)
 
     def wait_quiet(self, at_least: int = 0, timeout_s: float = QUIET_S) -> dict[str, dict[str, int]]:
         """Wait until nothing is in flight and `at_least` messages were received; the ledger then."""
         deadline = time.monotonic() + timeout_s
-        before: dict[str, dict[str, int]] | None = None
+        before: dict[str, dict[str, int]] | str = ""
         while True:
-            found = self.ledger()
-            in_flight = any(section["in_flight"] for section in found.values())
-            quiet = not in_flight and found["messages"]["received"] >= at_least
-            if quiet and found == before:
-                return found
+            found = self._ledger_or_why_not()
+            if not isinstance(found, str):
+                in_flight = any(section["in_flight"] for section in found.values())
+                quiet = not in_flight and found["messages"]["received"] >= at_least
+                if quiet and found == before:
+                    return found
             before = found
             assert time.monotonic() < deadline, f"never quiet: {found}"
             time.sleep(1.5)

@@ -54,11 +54,12 @@ def test_every_row_is_taken_in_order_but_those_that_raise(case: tuple[int, set[i
     assert attempts <= 1 + 2 * len(bad) * math.ceil(math.log2(rows) if rows > 1 else 1)
 
 
-def test_lack_of_memory_is_nobodys_fault() -> None:
+@pytest.mark.parametrize("error", [MemoryError, FatalError])
+def test_lack_of_memory_and_what_is_raised_on_purpose_are_no_rows_fault(error: type[Exception]) -> None:
     def attempt(first: int, end: int) -> None:
-        raise MemoryError
+        raise error
 
-    with pytest.raises(MemoryError):
+    with pytest.raises(error):
         list(bisect(0, 8, attempt, lambda row, error: None))
 
 
