@@ -65,6 +65,10 @@ def platform(service: StageService, mosquitto: MosquittoServer, tmp_path: Path) 
         yield service
 
 
+TICK_S = 1.0
+"""Of the relay: stream time stands between ticks."""
+
+
 class Device:
     """Speaks MQTT 5 with a will, and may be cut off without a word."""
 
@@ -151,7 +155,8 @@ def test_devices_come_go_fall_silent_and_come_back(platform: StageService, mosqu
         until(lambda: told_of(platform, "quiet") == [came, silent], 40, "the silence")
         row = rows_of(platform, "quiet")[-1]
         assert row["since"] == row["last_seen"] and row["expected_s"] >= 9
-        assert (row["time"] - row["since"]).total_seconds() >= row["expected_s"]
+        # it was heard at the tick before its last message was received: so much earlier it may be told
+        assert (row["time"] - row["since"]).total_seconds() >= row["expected_s"] - TICK_S
         quiet.say()
         until(lambda: told_of(platform, "quiet")[2:] == [("online", "telemetry")], 20, "its word")
 
