@@ -22,8 +22,9 @@ up: setup ## the platform on this machine, in the foreground
 down: setup ## stop it
 	.venv/bin/millrace down --data $(DATA)
 
-test: setup ## all tests against real servers, three files at a time: they mostly wait
-	$(PY) -m pytest -m "not chaos and not soak and not compose" -n 3 --dist loadfile
+QUICK := -m "not chaos and not soak and not compose"
+test: setup ## all tests against real servers, three files at a time; what fails beside others must pass alone
+	$(PY) -m pytest $(QUICK) -n 3 --dist loadfile || $(PY) -m pytest $(QUICK) --last-failed --last-failed-no-failures none
 
 check: setup ## ruff, mypy --strict, the walls between the packages, hadolint
 	.venv/bin/ruff check .
