@@ -6,7 +6,7 @@ ever applies the record again leaves out the same ones.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -28,8 +28,6 @@ BUG_OWNERS: Final = 4
 device sends, which must not stop the others."""
 _NAMED: Final = 5
 """Rows that a log line names."""
-
-Apply = Callable[[State, Record], Sequence[Output]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +103,8 @@ def replayed(stage: Divisible, state: State, records: Iterable[Record]) -> Froze
 
 
 def _replayed_with_care(stage: Divisible, before: Frozen, records: Sequence[Record]) -> Frozen:
+    state = stage.restore(records[0].partition, copied(before), stage.logic_version)
     for record in records:
-        state = stage.restore(record.partition, copied(before), stage.logic_version)
         try:
             state.apply(replace(record, trial=True))
         except Exception as error:
