@@ -48,8 +48,8 @@ def is_over(period: Int64, usual: Int64, rules: Rules) -> Bool:
 
 
 def is_silent(heard: Int64, usual: Int64, watched: Int64, now: int, rules: Rules) -> Bool:
-    """Whether each has been silent for longer than it may be, counted from the tick at which it was heard. It spoke after
-    that tick, so where ticks lie a little more than their usual second apart, this is up to a tick sooner."""
+    """Whether each has been silent for longer than it may be, counted from the tick at which it was heard. It spoke
+    after that tick, so where ticks lie a little more than their usual second apart, this is up to a tick sooner."""
     found: Bool = heard + allowed(usual, watched, rules) < now
     return found
 
