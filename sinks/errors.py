@@ -11,6 +11,7 @@ RETRYABLE_CODES: Final = frozenset(
         159,  # TIMEOUT_EXCEEDED
         160,  # TOO_SLOW
         164,  # READONLY: a server in maintenance
+        198,  # DNS_ERROR: a node of the cluster whose container is away
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
         203,  # NO_FREE_CONNECTION
         209,  # SOCKET_TIMEOUT
@@ -20,10 +21,13 @@ RETRYABLE_CODES: Final = frozenset(
         242,  # TABLE_IS_READ_ONLY: a replica without its keeper
         243,  # NOT_ENOUGH_SPACE
         252,  # TOO_MANY_PARTS: merges have to catch up
+        279,  # ALL_CONNECTION_TRIES_FAILED: a shard is away
         285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
         319,  # UNKNOWN_STATUS_OF_INSERT
         394,  # QUERY_WAS_CANCELLED: a server that stops
         425,  # SYSTEM_ERROR
+        517,  # CANNOT_ASSIGN_ALTER: another replica's is under way
         999,  # KEEPER_EXCEPTION
     }
 )

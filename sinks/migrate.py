@@ -1,4 +1,5 @@
-"""Migrations: numbered SQL files, each applied once, in order, by whichever process claims it first.
+"""Migrations: numbered SQL files, each applied once, in order, by whichever process claims it first; in a cluster on
+every node, one file after the other on all of them.
 
 ClickHouse has no transactions over DDL, so a file may be cut off in its middle: every statement must be harmless when
 it runs again (IF NOT EXISTS, CREATE OR REPLACE VIEW). A claim is a row whose deduplication token lets only the first
@@ -11,23 +12,21 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from runtime.errors import RefusedError, RetryableError
-from schemas.sketch import quantile_sql
-from sinks.adapters.clickhouse import ClickHouse, database_of, translated
-from sinks.core.statements import fill, split
+from sinks.adapters.clickhouse import ClickHouse, translated
+from sinks.adapters.places import Place, find
+from sinks.core import cluster
+from sinks.core.statements import split
 from sinks.settings import MigrationSettings
 
 log = logging.getLogger(__name__)
 
 _FOLDER: Final = Path(__file__).parent / "migrations"
 CLAIM_S: Final = 30.0
-WINDOW: Final = 100_000
-"""Deduplication tokens that each table remembers."""
 _DATA: Final = (
     *("readings", "readings_superseded", "denied", "dead_letters", "events"),
     *("aggregates_1m", "group_aggregates_1m", "anomalies", "incidents", "presence"),
@@ -57,19 +56,25 @@ def migrations() -> list[Migration]:
 
 
 def migrate(settings: MigrationSettings) -> list[str]:
-    """Bring the database to the newest form; returns the names of the migrations this process applied.
+    """Bring the database to the newest form, in a cluster on every node; returns the names of what was applied here.
 
-    May run in several processes at once. Raises RetryableError while ClickHouse is away.
+    May run in several processes at once. Raises RetryableError while ClickHouse, or one of the nodes, is away, and
+    RefusedError for a cluster that would lose or double rows.
     """
-    _create_database(settings)
-    db = ClickHouse(settings)
+    places = find(settings)
     try:
-        db.command(_TABLE % fill("${engine} ORDER BY (name, event, at) SETTINGS ${window}", _values(settings)))
-        applied = [m.name for m in migrations() if _apply(db, m, _values(settings))]
-        _keep_retention(db, settings)
+        for place in places:
+            place.views.command(_TABLE)
+        for place in places:
+            _join(place, places)
+        applied = [m.name for m in migrations() if sum(_apply(place, m) for place in places)]
+        for place in places:
+            _merge_over_shards(place)
+            _keep_retention(place.tables, settings)
         return applied
     finally:
-        db.close()
+        for place in places:
+            place.close()
 
 
 def check_migrated(settings: MigrationSettings) -> None:
@@ -90,37 +95,48 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS migrations
     checksum String COMMENT 'of the file',
     who String COMMENT 'host and process',
     at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'when'
-) ENGINE = %s COMMENT 'What was done to this database'"""
+) ENGINE = MergeTree ORDER BY (name, event, at) SETTINGS non_replicated_deduplication_window = 1000
+COMMENT 'What was done to this database'"""
 
 
-def _values(settings: MigrationSettings) -> Mapping[str, str]:
-    replicated = settings.clickhouse_replicated
-    window = (
-        f"replicated_deduplication_window = {WINDOW}, replicated_deduplication_window_seconds = 604800"
-        if replicated
-        else f"non_replicated_deduplication_window = {WINDOW}"
+def _join(place: Place, places: list[Place]) -> None:
+    """Give a node that is new in the cluster the tables as they are now: a replica may not begin with older ones."""
+    if _applied(place.views):
+        return
+    peer = next((other for other in places if _applied(other.views)), None)
+    if peer is None:
+        return
+    made = peer.tables.rows(
+        "SELECT name, create_table_query FROM system.tables WHERE database = {database:String}"
+        " AND engine LIKE '%MergeTree'",
+        {"database": peer.tables.database},
     )
-    return {
-        "engine": "ReplicatedMergeTree" if replicated else "MergeTree",
-        "replacing": "ReplicatedReplacingMergeTree" if replicated else "ReplacingMergeTree",
-        "window": window,
-        "retention_days": str(settings.retention_days),
-        "ledger_days": str(settings.ledger_days),
-        "database": database_of(settings),
-        **{f"p{percent}": quantile_sql("sketch", percent / 100) for percent in (50, 95, 99)},
-    }
+    for table, statement in made:
+        place.tables.command(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1))
+        place.distribute(table)
+    done = _applied(peer.views)
+    for migration in migrations():
+        if migration.name in done:
+            for statement in split(migration.sql):
+                if cluster.table_of(statement) is None:
+                    place.run(statement)
+            _note(place.views, migration, "applied", "copied from another node")
+    log.info("node joined", extra={"host": place.views.client.url, "tables": len(made)})
 
 
-def _create_database(settings: MigrationSettings) -> None:
-    db = ClickHouse(settings, database="")
-    try:
-        db.command(f"CREATE DATABASE IF NOT EXISTS `{database_of(settings)}`")
-    finally:
-        db.close()
+def _merge_over_shards(place: Place) -> None:
+    if place.cluster:
+        for statement in split((_FOLDER / "over_shards.sql").read_text()):
+            place.run(statement)
 
 
-def _apply(db: ClickHouse, migration: Migration, values: Mapping[str, str]) -> bool:
+def _applied(db: ClickHouse) -> set[str]:
+    return {name for (name,) in db.rows("SELECT name FROM migrations WHERE event = 'applied'")}
+
+
+def _apply(place: Place, migration: Migration) -> bool:
     """Whether it was this process that applied it."""
+    db = place.views
     if _is_applied(db, migration):
         return False
     me = f"{socket.gethostname()}/{os.getpid()}/{time.monotonic_ns()}"
@@ -128,7 +144,7 @@ def _apply(db: ClickHouse, migration: Migration, values: Mapping[str, str]) -> b
     if not _my_turn(db, migration, me):
         return False
     for statement in split(migration.sql):
-        db.command(fill(statement, values))
+        place.run(statement)
     _note(db, migration, "applied", me)
     log.info("migration applied", extra={"migration": migration.name})
     return True

@@ -24,7 +24,7 @@ class MigrationSettings(ClickHouseSettings):
         400, doc="what devices said and what was made of it is kept so long after receipt", low=1
     )
     ledger_days: int = setting(1100, doc="the ledger's rows, and hourly windows, are kept so long", low=1)
-    clickhouse_replicated: bool = setting(False, doc="make ReplicatedMergeTree tables (a ClickHouse cluster)")
+    clickhouse_cluster: str = setting("", doc="in system.clusters: tables on all its nodes, Distributed in front")
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,13 @@ _DERIVED_CHECKS: Final = {
         WHERE place > 1 AND prev != before ORDER BY ALL LIMIT 5""",
     "ledger_derived has no record for the tick": """
         SELECT t.topic, f.raw_epoch, f.raw_partition, f.raw_offset, 'tick' FROM ledger_facts AS f
-        JOIN
+        GLOBAL JOIN
         (
             SELECT topic, raw_epoch, raw_partition, min(raw_offset) AS first, max(raw_offset) AS last
             FROM ledger_derived GROUP BY topic, raw_epoch, raw_partition
         ) AS t USING (raw_epoch, raw_partition)
         WHERE f.kind = 'tick' AND f.raw_offset BETWEEN t.first AND t.last
-            AND (t.topic, f.raw_epoch, f.raw_partition, f.raw_offset) NOT IN
+            AND (t.topic, f.raw_epoch, f.raw_partition, f.raw_offset) GLOBAL NOT IN
                 (SELECT topic, raw_epoch, raw_partition, raw_offset FROM ledger_derived)
         ORDER BY ALL LIMIT 5""",
 }
@@ -67,14 +67,15 @@ _COUNTS: Final = """
         WHERE {known}
         UNION ALL
         SELECT raw_epoch, raw_partition, raw_offset, 0, count() FROM ({tables})
-        WHERE at > {kept} AND (raw_epoch, raw_partition, raw_offset) IN
+        WHERE at > {kept} AND (raw_epoch, raw_partition, raw_offset) GLOBAL IN
             (SELECT raw_epoch, raw_partition, raw_offset FROM {ledger} WHERE {known})
         GROUP BY raw_epoch, raw_partition, raw_offset
     )
     GROUP BY raw_epoch, raw_partition, raw_offset HAVING facts != rows ORDER BY ALL LIMIT 5"""
 KEPT: Final = """now() - toIntervalDay((
     SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\\\((\\\\d+)\\\\)')) FROM system.tables
-    WHERE database = currentDatabase() AND name = 'readings'))"""
+    WHERE database IN (currentDatabase(), currentDatabase() || '_local') AND name = 'readings'
+        AND engine LIKE '%MergeTree'))"""
 
 HOURS: Final = """
     SELECT toString(hour), sum(h) AS hours, sum(p) AS partials FROM

@@ -17,6 +17,7 @@ from runtime.settings import KafkaSettings, setting
 from schemas.control import TopicFacts, topic_key
 from schemas.topics import CONTROL, DERIVED, RAW, READINGS
 from sinks.adapters.clickhouse import ClickHouse
+from sinks.adapters.places import refuse_cluster
 from sinks.settings import ClickHouseSettings
 
 _TELEMETRY = (RAW, READINGS, *DERIVED)
@@ -46,6 +47,7 @@ def backup(folder: Path, data: Path) -> None:
     partial.mkdir(mode=0o700, parents=True)
     db = ClickHouse(found)
     try:
+        refuse_cluster(db, "millrace backup copies one server")
         made = _backup(db, found, partial)
     finally:
         db.close()
@@ -98,6 +100,7 @@ def restore(folder: Path, replace: bool, accept_loss: bool, data: Path) -> None:
     held = manifest.read(folder)
     db = ClickHouse(found)
     try:
+        refuse_cluster(db, "millrace restore fills one server")
         now = _facts(found)
         bounds = control.bounds(found, {name: now[name] for name in _TELEMETRY if name in now})
         wrong = [*manifest.check(folder, held), *_schema(db, held), *([] if replace else _full(db))]

@@ -22,6 +22,7 @@ from runtime.settings import KafkaSettings
 from schemas.topics import RAW
 from sinks.adapters import kafka
 from sinks.adapters.clickhouse import ClickHouse
+from sinks.adapters.places import refuse_cluster
 from sinks.core.inserts import Insert
 from sinks.core.logs import LOGS
 from sinks.core.records import Arrival
@@ -47,6 +48,7 @@ def correct(since: datetime, until: datetime, dry_run: bool, data: Path) -> None
     broker = settings(KafkaSettings, data)
     db = ClickHouse(settings(ClickHouseSettings, data))
     try:
+        refuse_cluster(db, "millrace correct changes the tables of one server")
         _clear(db)
         _correct(db, broker, since, until, dry_run)
         work.drop(db)

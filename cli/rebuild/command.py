@@ -16,8 +16,9 @@ from cli.rebuild.work import Rebuild
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
+from sinks.adapters.places import refuse_cluster
 from sinks.core.logs import LOGS
-from sinks.settings import MigrationSettings
+from sinks.settings import ClickHouseSettings
 
 TABLES = [table for log in LOGS.values() for table in log.tables]
 
@@ -32,12 +33,11 @@ def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
 
     Rows whose records retention took are copied from the old table. Example: millrace rebuild readings
     """
-    found, broker, log = settings(MigrationSettings, data), settings(KafkaSettings, data), log_of(table)
+    found, broker, log = settings(ClickHouseSettings, data), settings(KafkaSettings, data), log_of(table)
     assert log is not None
-    if found.clickhouse_replicated:
-        raise RefusedError("replicated tables cannot be rebuilt by this command: two tables would have one path")
     work = Rebuild(found, broker, table, log, topics.facts(broker, log.topic)[log.topic])
     try:
+        refuse_cluster(work.db, "millrace rebuild swaps tables of one server")
         _rebuild(work, again)
         if drop:
             work.drop(work.aside)

@@ -12,7 +12,7 @@ SECTIONS: Final = ("readings", "windows")
 _DISKS: Final = "SELECT name, free_space, total_space FROM system.disks WHERE total_space < 1e18"
 """Object stores say 1.8e19."""
 _PARTS: Final = """SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts
-FROM system.parts WHERE active AND database = currentDatabase() GROUP BY table"""
+FROM system.parts WHERE active AND database IN (currentDatabase(), currentDatabase() || '_local') GROUP BY table"""
 _DEVICES: Final = "SELECT state, count() AS devices FROM presence_current GROUP BY state"
 _INCIDENTS: Final = (
     "SELECT severity, count() AS incidents FROM incidents_current WHERE state = 'open' GROUP BY severity"

@@ -26,6 +26,10 @@ WHOLE_ROWS: Final = 1_048_576
 _INSERT: Final[Mapping[str, Any]] = {
     "async_insert": 0,
     "insert_deduplicate": 1,
+    # over a cluster: acknowledged when the shard has it, and there the majority of its replicas
+    "distributed_foreground_insert": 1,
+    "insert_quorum": "auto",
+    "insert_quorum_timeout": 30_000,
     # the same rows must always make the same blocks, or their tokens would name other rows
     "max_threads": 1,
     "max_insert_threads": 1,
@@ -61,14 +65,15 @@ def database_of(settings: ClickHouseSettings) -> str:
 class ClickHouse:
     """One connection pool; safe to use from several threads."""
 
-    def __init__(self, settings: ClickHouseSettings, database: str | None = None) -> None:
-        """Connect. `database` overrides that of the URL ("" for none). Raises RetryableError, FatalError."""
+    def __init__(self, settings: ClickHouseSettings, database: str | None = None, host: str | None = None) -> None:
+        """Connect. `database` ("" for none) and `host` override those of the URL. Raises RetryableError, FatalError."""
         url = _url(settings)
+        host = host or url.hostname
         self.database = database_of(settings) if database is None else database
         secret = settings.clickhouse_password_file
-        with translated(f"ClickHouse at {url.hostname}:{url.port}"):
+        with translated(f"ClickHouse at {host}:{url.port}"):
             self.client = clickhouse_connect.get_client(
-                host=url.hostname,
+                host=host,
                 port=url.port or (8443 if url.scheme == "https" else 8123),
                 secure=url.scheme == "https",
                 username=unquote(url.username or "default"),
