@@ -43,11 +43,11 @@ def backup(folder: Path, data: Path) -> None:
     if folder.exists():
         raise RefusedError(f"{folder} is there already; each back-up has a folder of its own")
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
     db = ClickHouse(found)
     try:
         refuse_cluster(db, "millrace backup copies one server")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700, parents=True)
         made = _backup(db, found, partial)
     finally:
         db.close()

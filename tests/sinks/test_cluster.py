@@ -6,6 +6,7 @@ done in each and then together, as Distributed tables do it.
 """
 
 import os
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -152,6 +153,7 @@ def over_shards(db: ClickHouse, settings: MigrationSettings) -> ClickHouse:
     """The rows of the cluster cut into two databases by raw_partition, and a third with the views over both. A device
     that moved from one partition to another is in both."""
     own, name = local(settings), db.database
+    hour = f"toDateTime64({time.time() // 3600 * 3600:.0f}, 3)"
     for partition, state in enumerate(("online", "offline")):
         own.command(
             "INSERT INTO presence_newest (device, state, raw_partition, raw_offset, time)"
@@ -160,7 +162,7 @@ def over_shards(db: ClickHouse, settings: MigrationSettings) -> ClickHouse:
         own.command(
             "INSERT INTO aggregates_1m"
             " (device, metric, window_start, append_time, raw_partition, raw_offset, count, sum)"
-            f" SELECT 'mover', 'm', toStartOfHour(now64(3)), now64(3), {partition}, 9000000, {partition + 1}, 1"
+            f" SELECT 'mover', 'm', {hour}, now64(3), {partition}, 9000000, {partition + 1}, 1"
         )
     shards = [f"{name}_s{i}" for i in range(2)]
     for i, shard in enumerate(shards):
@@ -252,6 +254,7 @@ def test_one_server_and_a_cluster_are_not_taken_for_each_other(
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(many.clickhouse_password_file))
     result = CliRunner().invoke(backup, [str(tmp_path / "b"), "--data", str(tmp_path)])
     assert "copies one server" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def settings_of(server: ClickHouseServer, name: str, cluster_name: str) -> MigrationSettings:
