@@ -29,8 +29,8 @@ from confluent_kafka import TopicPartition
 from benchmarks import sink as sink_bench
 from benchmarks.e2e import DEVICES, run_fleet
 from benchmarks.figures import Figure, cpu_of_s
-from cli.sizing import MERGES
 from local.fleet.plan import Plan, Wish
+from operations.sizing import MERGES
 from runtime.kafka import topics as kafka_topics
 from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings

@@ -14,12 +14,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from cli import history, inband
+from cli import inband
 from cli.context import data_option, settings
-from cli.history import HOUR_MS, MINUTE_MS, Wanted
-from cli.incidents import SEVERITIES
 from cli.times import Moment
 from identity.registry.store import Registry
+from operations import history
+from operations.history import HOUR_MS, MINUTE_MS, Wanted
+from operations.incidents import SEVERITIES
 from runtime.errors import MillraceError
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key

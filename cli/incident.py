@@ -15,8 +15,8 @@ from rich.table import Table
 
 from cli import inband
 from cli.context import data_option, settings
-from cli.incidents import SEVERITIES, incidents, points
 from cli.times import Moment
+from operations.incidents import SEVERITIES, incidents, points
 from runtime.errors import MillraceError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings

@@ -1,52 +1,18 @@
-"""`millrace replay`: messages that were refused go through again, after a fix; each at most once, all accounted."""
+"""`millrace replay`: messages that were refused go through again, after a fix."""
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
-from confluent_kafka import KafkaError, Producer
 
 from cli.context import data_option, settings
 from cli.times import Moment
-from runtime.errors import RefusedError, RetryableError
-from runtime.kafka import clients, topics
+from operations.replay import COUNT, TABLES, pages, send
 from runtime.settings import KafkaSettings
-from schemas import ipc, raw
-from schemas.headers import raw_data
-from schemas.partition import partition_of
-from schemas.topics import RAW
-from schemas.vocabulary import Transport
-from sinks.adapters.clickhouse import ClickHouse, translated
+from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import ClickHouseSettings
-
-TABLES: Final = {"dead-letters": "dead_letters", "denied": "denied"}
-PAGE: Final = 2_000
-RECORD_ROWS: Final = 500
-RECORD_BYTES: Final = 1 << 20
-"""Payload bytes of one record; telemetry.raw takes 2 MiB."""
-_TIMEOUT_S: Final = 30.0
-
-_FILTER: Final = """
-FROM {table:Identifier}
-WHERE received_at >= {since:DateTime64(3)} AND received_at < {until:DateTime64(3)}
-    AND startsWith(reason, {reason:String}) AND ({device:String} = '' OR publisher = {device:String})"""
-_UNKNOWN: Final = "rule IN ('boot', 'seq') AND (boot IS NULL OR seq IS NULL)"
-_COUNT: Final = f"SELECT rule, count(), countIf({_UNKNOWN}) {_FILTER} GROUP BY rule ORDER BY rule"
-_PAGE: Final = f"""
-SELECT publisher AS device, topic, payload, content_type, ts, toString(boot) AS boot, toString(seq) AS seq,
-    toUnixTimestamp64Milli(received_at) AS received_at,
-    raw_epoch, raw_partition, raw_offset, raw_row
-{_FILTER} AND NOT ({_UNKNOWN})
-    AND (raw_epoch, raw_partition, toInt64(raw_offset), toInt64(raw_row))
-        > ({{e:UInt16}}, {{p:UInt16}}, {{o:Int64}}, {{r:Int64}})
-ORDER BY raw_epoch, raw_partition, raw_offset, raw_row
-LIMIT {{limit:UInt32}}
-SETTINGS prefer_column_name_to_alias = 1"""
 
 
 @click.command()
@@ -83,7 +49,7 @@ def replay(
     }
     db = ClickHouse(settings(ClickHouseSettings, data))
     try:
-        counted = db.rows(_COUNT, asked)
+        counted = db.rows(COUNT, asked)
         sent = 0 if dry_run else send(settings(KafkaSettings, data), pages(db, asked))
     finally:
         db.close()
@@ -102,100 +68,3 @@ def _told(what: str, report: dict[str, Any], dry_run: bool) -> str:
     if not dry_run:
         lines.append(f"sent again: {report['sent']:,}")
     return "\n".join(lines)
-
-
-def pages(db: ClickHouse, asked: dict[str, Any]) -> Iterator[pa.Table]:
-    """The rows asked for, in order of their names, PAGE at a time."""
-    last: tuple[int, ...] = (0, 0, -1, -1)
-    while True:
-        keys = dict(zip("epor", last, strict=True))
-        with translated("read what is to be replayed"):
-            page = db.client.query_arrow(_PAGE, parameters=asked | keys | {"limit": PAGE}, use_strings=False)
-        if page.num_rows:
-            yield page
-        if page.num_rows < PAGE:
-            return
-        tail = page.slice(page.num_rows - 1).to_pylist()[0]
-        last = tuple(tail[key] for key in ("raw_epoch", "raw_partition", "raw_offset", "raw_row"))
-
-
-def send(kafka: KafkaSettings, found: Iterator[pa.Table]) -> int:
-    """Write pages to telemetry.raw; returns the number of rows that Kafka holds. Safe to do again."""
-    partitions = topics.facts(kafka, RAW)[RAW].partitions
-    producer = clients.producer(kafka)
-    failed: list[KafkaError] = []
-    sent = 0
-    for page in found:
-        for partition, batch in records(rows(page), partitions):
-            _produce(producer, partition, batch, failed)
-            sent += batch.num_rows
-    if producer.flush(_TIMEOUT_S) or failed:
-        why = failed[0].str() if failed else f"no answer within {_TIMEOUT_S:.0f} s"
-        raise RetryableError(f"Kafka did not take everything: {why}; run the same again, what arrived counts once")
-    return sent
-
-
-def _produce(producer: Producer, partition: int, batch: pa.RecordBatch, failed: list[KafkaError]) -> None:
-    def delivered(error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    headers = raw_data(batch.num_rows, replayed=batch.num_rows)
-    value = ipc.encode(batch)
-    while True:
-        try:
-            producer.produce(RAW, value=value, partition=partition, headers=headers, on_delivery=delivered)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.1)
-
-
-def rows(page: pa.Table) -> pa.RecordBatch:
-    """A page as rows of telemetry.raw: the message as it came, with the name of the row it replays."""
-    count = page.num_rows
-    name = [page.column(key).cast(pa.string()) for key in ("raw_epoch", "raw_partition", "raw_offset", "raw_row")]
-    given = {
-        "transport": pa.array([Transport.MQTT] * count, pa.uint8()),
-        "qos": pa.array([1] * count, pa.uint8()),
-        "retain": pa.array([False] * count),
-        "replay_of": pc.binary_join_element_wise(*name, "/"),
-    }
-    columns = [
-        given.get(field.name, page.column(field.name) if field.name in page.column_names else None)
-        for field in raw.SCHEMA
-    ]
-    cast = [_column(column).cast(field.type) for column, field in zip(columns, raw.SCHEMA, strict=True)]
-    for column, field in zip(cast, raw.SCHEMA, strict=True):
-        if column.null_count and not field.nullable:
-            raise RefusedError(f"a row to be replayed has no {field.name}: it was stored by an older version")
-    return pa.RecordBatch.from_arrays(cast, schema=raw.SCHEMA)
-
-
-def _column(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def records(batch: pa.RecordBatch, partitions: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """(partition, rows) of each record: rows of one partition, few and small enough."""
-    devices = batch.column("device").to_pylist()
-    sizes = pc.binary_length(batch.column("payload")).to_pylist()
-    groups: dict[int, list[int]] = {}
-    for row, device in enumerate(devices):
-        groups.setdefault(partition_of(device.encode(), partitions), []).append(row)
-    for partition, chosen in groups.items():
-        for part in _cut(chosen, sizes):
-            yield partition, batch.take(pa.array(part))
-
-
-def _cut(chosen: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
-    part: list[int] = []
-    total = 0
-    for row in chosen:
-        if part and (len(part) == RECORD_ROWS or total + sizes[row] > RECORD_BYTES):
-            yield part
-            part, total = [], 0
-        part.append(row)
-        total += sizes[row]
-    if part:
-        yield part

@@ -9,11 +9,12 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.sizing import ASSUMED, Fleet, Keep, Size
-from cli.sizing import size as sized
+import operations
+from operations.sizing import ASSUMED, Fleet, Keep, Size
+from operations.sizing import size as sized
 from runtime.errors import MillraceError
 
-FIGURES: Final = Path(__file__).parent / "figures.jsonl"
+FIGURES: Final = Path(operations.__file__).parent / "figures.jsonl"
 """What `millrace bench --json` printed on the machine that docs/benchmarks.md names."""
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cli.context import data_option, settings
-from cli.reader import Reader
-from cli.records import dump, lines
+from operations.reader import Reader
+from operations.records import dump, lines
 from runtime.settings import KafkaSettings
 
 

@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from cli.history import Wanted, chunks, minutes, read
+from operations.history import Wanted, chunks, minutes, read
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
@@ -73,7 +73,7 @@ def _rows(minute: Any, device: Any, value: Any) -> pa.Table:
 
 
 def test_history_comes_in_order_in_chunks_that_join(history: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.history.CHUNK_ROWS", 700)
+    monkeypatch.setattr("operations.history.CHUNK_ROWS", 700)
     wanted = Wanted(START_MS, START_MS + 10**9)
     found = list(chunks(history, wanted))
     assert len(found) > 4 and all(one[1] <= other[0] for one, other in pairwise(found))

@@ -15,14 +15,14 @@ from click.testing import CliRunner
 
 from cli.context import settings
 from cli.demo_report import grown
-from cli.doctor.judge import TICK_LATE_S
 from cli.main import millrace
-from cli.reader import Reader
 from identity.registry.store import Registry
 from local.fleet import enrol, payloads
 from local.fleet.connections import Connections, Door
 from local.fleet.packets import Publication, text
 from local.fleet.settings import FleetSettings
+from operations.doctor.judge import TICK_LATE_S
+from operations.reader import Reader
 from runtime.errors import MillraceError, RefusedError
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key

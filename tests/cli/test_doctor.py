@@ -2,9 +2,9 @@
 
 import pytest
 
-from cli.doctor import judge
-from cli.doctor.command import examined
-from cli.doctor.judge import Finding, Level
+from cli.doctor import examined
+from operations.doctor import judge
+from operations.doctor.judge import Finding, Level
 from runtime.errors import RetryableError
 from runtime.kafka.topics import Plan
 

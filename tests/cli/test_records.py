@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cli.records import dump, lines
-from cli.replay import RECORD_BYTES, RECORD_ROWS, records, rows
+from operations.records import dump, lines
+from operations.replay import RECORD_BYTES, RECORD_ROWS, records, rows
 from runtime.errors import RefusedError
 from schemas import headers, ipc, raw
 from schemas.partition import partition_of

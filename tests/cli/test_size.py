@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cli.main import millrace
 from cli.size import FIGURES, known
-from cli.sizing import (
+from operations.sizing import (
     ASSUMED,
     CONNECTIONS,
     LINGER_S,

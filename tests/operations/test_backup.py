@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.backup import control
+from operations.backup import control
 from runtime.kafka import topics
 from schemas.control import Device, device_key
 from schemas.headers import Version

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from confluent_kafka import TopicPartition
 
-from cli.correct import work
+from operations.correct import work
 from runtime.kafka import clients
 from runtime.stage.contract import Record
 from schemas import headers, ipc, raw, readings

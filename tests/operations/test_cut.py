@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.backup.control import lost, successors
-from cli.backup.cut import Cut, condition, cuts, within
-from cli.backup.manifest import File, Manifest, Topic, check, read
+from operations.backup.control import lost, successors
+from operations.backup.cut import Cut, condition, cuts, within
+from operations.backup.manifest import File, Manifest, Topic, check, read
 from runtime.errors import RefusedError
 from schemas.control import TopicFacts
 from schemas.topics import AGGREGATES, CONTROL, DERIVED, RAW, READINGS

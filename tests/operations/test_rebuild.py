@@ -68,7 +68,7 @@ def test_a_rebuild_without_a_sink_says_that_it_cannot_end(
     flow(stand, 5)
     rows = stored(stand)
     with monkeypatch.context() as hurried:
-        hurried.setattr("cli.rebuild.work.SINK_S", 1.0)
+        hurried.setattr("operations.rebuild.work.SINK_S", 1.0)
         refused = command(stand, "rebuild", "readings")
     assert "the sink does not go on" in str(refused.exception) and stored(stand) == rows
     stand.sink()

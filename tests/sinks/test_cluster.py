@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cli.backup.command import backup
+from cli.backup import backup
 from local import programs
 from local.engines.clickhouse import ClickHouse as Engine
 from local.ports import free

@@ -9,9 +9,9 @@ import orjson
 from confluent_kafka import KafkaException
 
 from cli.context import data_option, settings
-from cli.doctor import judge
-from cli.doctor.judge import Finding, Level
-from cli.doctor.look import DoctorSettings, Looks
+from operations.doctor import judge
+from operations.doctor.judge import Finding, Level
+from operations.doctor.look import DoctorSettings, Looks
 from runtime.errors import MillraceError
 from schemas.errors import ContractError
 

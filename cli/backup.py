@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from cli.backup import control, cut, manifest, tables
-from cli.backup.manifest import File, Manifest, Topic
 from cli.context import data_option, settings
+from operations.backup import control, cut, manifest, tables
+from operations.backup.manifest import File, Manifest, Topic
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings, setting

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from cli.correct import anew
-from cli.correct.anew import Known
+from operations.correct import answers
+from operations.correct.answers import Known
 from runtime.errors import RefusedError
 from schemas.control import Device
 from schemas.headers import Version
@@ -93,10 +93,10 @@ def in_force(db: ClickHouse, span: Span) -> Iterator[Known]:
     )
     version = "version_epoch, version_offset"
     for epoch, offset, text in db.rows(f"SELECT {version}, policy FROM policies WHERE {before}"):
-        yield anew.policy(Version(epoch, offset), text)
+        yield answers.policy(Version(epoch, offset), text)
     devices = f"SELECT {version}, device, role, state, parent, labels FROM devices WHERE {before} BY device"
     for epoch, offset, *about in db.rows(devices):
-        yield anew.device(Version(epoch, offset), Device(*about))
+        yield answers.device(Version(epoch, offset), Device(*about))
 
 
 def begin(db: ClickHouse) -> datetime:

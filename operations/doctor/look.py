@@ -14,11 +14,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from cryptography import x509
 
-from cli.doctor import judge
-from cli.doctor.judge import Finding, Level
 from local import status
 from monitoring.watch.certificates import presented
 from monitoring.watch.settings import Address
+from operations.doctor import judge
+from operations.doctor.judge import Finding, Level
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings, setting
 from schemas import topics as names

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 
 from cli.context import data_option, settings
-from cli.correct import anew, work
-from cli.correct.work import Correction, Found, Span
-from cli.log import read
 from cli.times import Moment
+from operations.correct import answers, work
+from operations.correct.work import Correction, Found, Span
+from operations.log import read
 from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
@@ -125,6 +125,6 @@ def _read_anew(db: ClickHouse, broker: KafkaSettings, wanted: list[Span]) -> Non
 
 
 def _inserts(db: ClickHouse, span: Span, records: Iterator[Arrival]) -> Iterator[Insert]:
-    made = anew.state(span.epoch, span.partition, work.in_force(db, span))
-    for part in anew.ranges(made, span.epoch, span.partition, records):
+    made = answers.state(span.epoch, span.partition, work.in_force(db, span))
+    for part in answers.ranges(made, span.epoch, span.partition, records):
         yield from (insert for insert in LOGS[part.topic].plan(part) if insert.table == "readings")

@@ -8,8 +8,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli.backup import cut, manifest
-from cli.backup.manifest import File
+from operations.backup import cut, manifest
+from operations.backup.manifest import File
 from runtime.errors import RefusedError, RetryableError
 from sinks.adapters.clickhouse import ClickHouse, translated
 from sinks.core.logs import LOGS

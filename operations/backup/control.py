@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from cli.backup.manifest import Topic
+from operations.backup.manifest import Topic
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings

@@ -6,8 +6,8 @@ from typing import Final
 
 from confluent_kafka import Consumer
 
-from cli.log import read
-from cli.rebuild.records import inserts, ranges
+from operations.log import read
+from operations.rebuild.records import inserts, ranges
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
 from runtime.settings import KafkaSettings

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from cli.context import data_option, settings
-from cli.rebuild.records import log_of
-from cli.rebuild.work import Rebuild
+from operations.rebuild.records import log_of
+from operations.rebuild.work import Rebuild
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings

@@ -1,0 +1,1 @@
+"""ClickHouse's tables and platform.control as files, and back."""

@@ -1,0 +1,1 @@
+"""Readings that an older decoder got wrong, decoded again from telemetry.raw."""

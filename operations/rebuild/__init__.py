@@ -1,0 +1,1 @@
+"""A table built again from its topic, and swapped in."""

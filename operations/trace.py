@@ -1,0 +1,143 @@
+"""Trace: from what is stored back to the bytes that came, with the time at every stage."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from operations.reader import Reader
+from operations.records import row_of
+from runtime.errors import MillraceError
+from runtime.kafka import topics
+from runtime.settings import KafkaSettings
+from schemas import raw
+from schemas.errors import ContractError
+from schemas.headers import Provenance, table
+from schemas.topics import RAW, READINGS
+from sinks.adapters.clickhouse import ClickHouse
+
+_NAME: Final = "raw_epoch, raw_partition, raw_offset, raw_row"
+_NEWEST: Final = f"""
+SELECT fate, {_NAME}, at FROM
+(
+    SELECT 'accepted' AS fate, {_NAME}, time AS at FROM readings
+    WHERE device = {{device:String}} AND time <= {{at:DateTime64(3)}}
+    ORDER BY time DESC, received_at DESC LIMIT 1
+    UNION ALL
+    SELECT 'denied', {_NAME}, received_at FROM denied
+    WHERE (device = {{device:String}} OR publisher = {{device:String}}) AND received_at <= {{at:DateTime64(3)}}
+    ORDER BY received_at DESC LIMIT 1
+    UNION ALL
+    SELECT 'dead letter', {_NAME}, received_at FROM dead_letters
+    WHERE (device = {{device:String}} OR publisher = {{device:String}}) AND received_at <= {{at:DateTime64(3)}}
+    ORDER BY received_at DESC LIMIT 1
+)
+ORDER BY (fate = 'accepted') DESC, at DESC LIMIT 1"""
+_WHERE: Final = """
+WHERE raw_epoch = {e:UInt16} AND raw_partition = {p:UInt16} AND raw_offset = {o:UInt64} AND raw_row = {r:UInt32}"""
+_READINGS: Final = f"""
+SELECT device, publisher, channel, metric, value, text, quality, time, received_at, stored_at, boot, seq, replay_of
+FROM readings {_WHERE} ORDER BY reading_index"""
+_REFUSED: Final = f"""
+SELECT device, publisher, reason, received_at, stored_at, boot, seq, replay_of
+FROM {{table:Identifier}} {_WHERE}"""
+_TABLES: Final = {"denied": "denied", "dead letter": "dead_letters"}
+FAR: Final = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A raw row for ever."""
+
+    epoch: int
+    partition: int
+    offset: int
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}/{self.partition}/{self.offset}/{self.row}"
+
+
+def follow(db: ClickHouse, kafka: KafkaSettings, device: str, at: datetime) -> dict[str, Any]:
+    """Everything that is known of the message. Raises MillraceError when there is none."""
+    newest = db.rows(_NEWEST, {"device": device, "at": at})
+    if not newest:
+        raise MillraceError(f"nothing of {device} is stored: no reading, nothing denied, no dead letter")
+    fate, *numbers, _ = newest[0]
+    name = Name(*numbers)
+    stored = _stored(db, str(fate), name)
+    message, appended = _original(kafka, name)
+    answered = _answer(kafka, name, appended[RAW]) if appended else None
+    times = {
+        "device": stored[0].get("time"),
+        "received": stored[0]["received_at"],
+        "telemetry.raw": _time(appended.get(RAW)),
+        "telemetry.readings": _time(answered),
+        "stored": stored[0]["stored_at"],
+    }
+    shared = ("publisher", "channel", "boot", "seq", "replay_of", "reason")
+    return {
+        "name": str(name),
+        "fate": fate,
+        **{key: value for key in shared if (value := stored[0].get(key)) is not None},
+        "times": times,
+        "message": message,
+        "readings": [_reading(row) for row in stored if "metric" in row],
+    }
+
+
+def _stored(db: ClickHouse, fate: str, name: Name) -> list[dict[str, Any]]:
+    query = _READINGS if fate == "accepted" else _REFUSED
+    keys = {"e": name.epoch, "p": name.partition, "o": name.offset, "r": name.row, "table": _TABLES.get(fate, "")}
+    columns = [part.strip() for part in query.partition("SELECT")[2].partition("FROM")[0].split(",")]
+    return [dict(zip(columns, map(_utc, row), strict=True)) for row in db.rows(query, keys)]
+
+
+def _utc(value: Any) -> Any:
+    """The client gives times without their zone; all of ours are UTC."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
+
+def _reading(row: Mapping[str, Any]) -> dict[str, Any]:
+    value = row["value"] if row["text"] is None else row["text"]
+    return {"device": row["device"], "metric": row["metric"], "value": value, "time": row["time"]} | (
+        {"quality": row["quality"]} if row["quality"] else {}
+    )
+
+
+def _original(kafka: KafkaSettings, name: Name) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """(the row of telemetry.raw, {topic: append time in ms}); nothing where retention or a new topic took it."""
+    if topics.facts(kafka, RAW)[RAW].epoch != name.epoch:
+        return None, {}
+    with Reader(kafka, RAW) as reader:
+        record = reader.record(name.partition, name.offset)
+    if record is None:
+        return None, {}
+    batch = raw.read(table(record.headers()), record.value() or b"")
+    if name.row >= batch.num_rows:
+        raise ContractError(f"telemetry.raw {name}: its record has {batch.num_rows} rows")
+    return row_of(batch.slice(name.row, 1).to_pylist()[0]), {RAW: _appended(record)}
+
+
+def _answer(kafka: KafkaSettings, name: Name, after_ms: int) -> int | None:
+    """When access's answer to the raw record was appended, in ms: the first record that comes from it."""
+    with Reader(kafka, READINGS) as reader:
+        start, (_, end) = reader.at_time(name.partition, after_ms), reader.bounds(name.partition)
+        for record in reader.until({name.partition: start}, {name.partition: end}):
+            source = Provenance.parse(table(record.headers()))
+            if (source.epoch, source.src) == (name.epoch, name.offset):
+                return _appended(record)
+            if source.epoch == name.epoch and source.src > name.offset:
+                return None
+    return None
+
+
+def _appended(record: Message) -> int:
+    time_ms: int = record.timestamp()[1]
+    return time_ms
+
+
+def _time(time_ms: int | None) -> datetime | None:
+    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC)
