@@ -214,7 +214,7 @@ CASES = (
     ),
     Case(
         "KafkaUnderReplicated",
-        "2 partitions of Kafka have fewer copies than they should",
+        "2 partitions of Kafka are under-replicated",
         {"severity": "warning", "engine": "kafka"},
         {'millrace_kafka_partitions{state="under_replicated"}': "2x80"},
         # a broker that is started again is back within minutes
@@ -243,7 +243,7 @@ CASES = (
     ),
     Case(
         "MosquittoQueueGrowing",
-        "mosquitto's queue grew by 20k messages in 5 minutes: the bridge does not take them",
+        "mosquitto's queue grew by 20k messages in 5 minutes: the bridge does not consume them",
         {"severity": "critical", "engine": "mosquitto"},
         {"millrace_mosquitto_stored_messages": "50+1000x80", "millrace_mosquitto_received_messages": "0+1000x80"},
         # a busy broker: what waits for a moment goes up and down, what came in went out
@@ -259,7 +259,7 @@ CASES = (
     # ---- services
     Case(
         "ServiceDown",
-        "access at access:9100 does not answer: dead, hung or unreachable",
+        "access at access:9100 does not answer: down, hung or unreachable",
         {"severity": "critical", "job": "millrace", "service": "access", "instance": "access:9100"},
         {'up{job="millrace", service="access", instance="access:9100"}': "1x40 0x40"},
         {'up{job="millrace", service="access", instance="access:9100"}': "1x40 0 1x40"},
@@ -267,14 +267,14 @@ CASES = (
     ),
     Case(
         "ServiceMissing",
-        "no sink is there to be asked",
+        "no target for sink",
         {"severity": "critical", "service": "sink"},
         _services("relay", "bridge", "access", "watch"),
         _services(*_VITAL),
     ),
     Case(
         "ServiceMissing",
-        "no anomaly is there to be asked",
+        "no target for anomaly",
         {"severity": "critical", "service": "anomaly"},
         {**_services(*_VITAL), 'up{job="millrace", service="anomaly", instance="a:9100"}': "1x20 _x60"},
         {**_services(*_VITAL), 'up{job="millrace", service="anomaly", instance="a:9100"}': NEVER},
@@ -288,25 +288,25 @@ CASES = (
     ),
     Case(
         "ServiceRestarting",
-        "sink was started again 5 times in 15 minutes",
+        "sink restarted 5 times in 15 minutes",
         {"severity": "warning", "service": "sink", "instance": "sink:9100"},
         {_BEGUN: "1x20 2x5 3x5 4x5 5x5 6x50"},
         {_BEGUN: "1x40 2x20 3x20"},
     ),
     Case(
         "CertificateEnding",
-        "the certificate /keys/client.crt ends in 5d 0h 0m 0s",
+        "the certificate /keys/client.crt expires in 5d 0h 0m 0s",
         {"severity": "warning", "service": "bridge", "certificate": "/keys/client.crt"},
         {'millrace_certificate_end_timestamp_seconds{service="bridge", certificate="/keys/client.crt"}': "433200x80"},
         {'millrace_certificate_end_timestamp_seconds{service="bridge", certificate="/keys/client.crt"}': "5184000x80"},
     ),
     Case(
         "CertificateEnding",
-        "the certificate mosquitto:8883 ends in 1d 0h 0m 0s",
+        "the certificate mosquitto:8883 expires in 1d 0h 0m 0s",
         {"severity": "critical", "service": "watch", "certificate": "mosquitto:8883"},
         {'millrace_certificate_end_timestamp_seconds{service="watch", certificate="mosquitto:8883"}': "87600x80"},
         {'millrace_certificate_end_timestamp_seconds{service="watch", certificate="mosquitto:8883"}': "5184000x80"},
-        also=(({"severity": "warning"}, "the certificate mosquitto:8883 ends in 1d 0h 0m 0s"),),
+        also=(({"severity": "warning"}, "the certificate mosquitto:8883 expires in 1d 0h 0m 0s"),),
     ),
     # ---- disks
     Case(
@@ -348,7 +348,7 @@ CASES = (
     # ---- bridges
     Case(
         "BridgePaused",
-        "bridge has stopped reading: Kafka is slower than what comes in",
+        "bridge has stopped reading: Kafka is slower than the incoming rate",
         {"severity": "warning", "service": "bridge", "instance": "bridge:9100"},
         {'millrace_bridge_paused{service="bridge", instance="bridge:9100"}': ALWAYS},
         {'millrace_bridge_paused{service="bridge", instance="bridge:9100"}': "0 1 0 0 0 1 0 0 0x80"},
@@ -364,21 +364,21 @@ CASES = (
     # ---- time
     Case(
         "TimeStandsStill",
-        "the relay tells no time: windows stay open, nothing is noticed as silent",
+        "the relay sends no ticks: windows stay open, silent devices are not detected",
         {"severity": "critical", "service": "relay"},
         {"millrace_relay_ticks_total": "90x80"},
         {"millrace_relay_ticks_total": "0+15x80"},
     ),
     Case(
         "TimeStandsStill",
-        "the relay tells no time: windows stay open, nothing is noticed as silent",
+        "the relay sends no ticks: windows stay open, silent devices are not detected",
         {"severity": "critical", "service": "relay"},
         {"millrace_relay_position": ALWAYS},
         {"millrace_relay_ticks_total": "0+15x80"},
     ),
     Case(
         "RelayClockOff",
-        "the relay's clock is 2s off Kafka's; above 5 s no time is told",
+        "the relay's clock is 2s off Kafka's; above 5 s ticks are withheld",
         {"severity": "warning", "service": "relay"},
         {"millrace_relay_clock_off_seconds": "2x80", "millrace_relay_ticks_withheld_total": NEVER},
         {"millrace_relay_clock_off_seconds": "0.2x80", "millrace_relay_ticks_withheld_total": NEVER},
@@ -389,11 +389,11 @@ CASES = (
         {"severity": "critical", "service": "relay"},
         {"millrace_relay_clock_off_seconds": "9x80", "millrace_relay_ticks_withheld_total": "0+15x80"},
         {"millrace_relay_clock_off_seconds": "0.2x80", "millrace_relay_ticks_withheld_total": "4x80"},
-        also=(({"severity": "warning"}, "the relay's clock is 9s off Kafka's; above 5 s no time is told"),),
+        also=(({"severity": "warning"}, "the relay's clock is 9s off Kafka's; above 5 s ticks are withheld"),),
     ),
     Case(
         "ControlRecordsBroken",
-        "3 control records break the contract and are left out",
+        "3 control records are malformed and were not applied",
         {"severity": "warning", "service": "relay"},
         {"millrace_relay_broken_records_total": "0x200 3x60"},
         {"millrace_relay_broken_records_total": "3x300"},
@@ -402,7 +402,7 @@ CASES = (
     # ---- stages
     Case(
         "StageStandsStill",
-        "stage anomaly takes no records, not even ticks",
+        "stage anomaly processes no records, not even ticks",
         {"severity": "critical", "stage": "anomaly", "service": "anomaly"},
         {
             'millrace_stage_records_total{stage="anomaly", kind="tick"}': "900x80",
@@ -457,7 +457,7 @@ CASES = (
     ),
     Case(
         "RebalanceStorm",
-        "workers of stage access took partitions over 40 times in 10 minutes",
+        "workers of stage access rebalanced 40 times in 10 minutes",
         {"severity": "warning", "stage": "access", "service": "access"},
         {'millrace_stage_rebalances_total{stage="access", instance="a"}': "0+1x80"},
         {
@@ -468,7 +468,7 @@ CASES = (
     # ---- sink
     Case(
         "SinkRetrying",
-        "inserts into readings are tried again and again",
+        "inserts into readings are being retried",
         {"severity": "warning", "table": "readings", "service": "sink"},
         {'millrace_sink_retries_total{table="readings"}': "0+3x80"},
         {'millrace_sink_retries_total{table="readings"}': "3x80"},
@@ -495,7 +495,7 @@ CASES = (
     ),
     Case(
         "IncidentsNotTold",
-        "for 10m 0s no incident of a device could be handed to Alertmanager",
+        "no incident could be sent to Alertmanager for 10m 0s",
         {"severity": "warning", "service": "notify"},
         {"millrace_notify_told_timestamp_seconds": "600x80"},
         {"millrace_notify_told_timestamp_seconds": "0+15x80"},
@@ -503,7 +503,7 @@ CASES = (
     # ---- data
     Case(
         "DeadLettersRising",
-        "2% of messages cannot be read; most refusals: json",
+        "2% of messages cannot be decoded; most frequent reason: json",
         {"severity": "warning"},
         {
             _DECIDED.format("accepted"): "0+98x80",
@@ -515,7 +515,7 @@ CASES = (
     ),
     Case(
         "DeadLetterFlood",
-        "200 messages a second cannot be read; most refusals: json",
+        "200 messages a second cannot be decoded; most frequent reason: json",
         {"severity": "critical"},
         {
             _DECIDED.format("accepted"): "0+3000x80",
@@ -526,7 +526,7 @@ CASES = (
     ),
     Case(
         "DeniedRising",
-        "10% of messages are denied; most refusals: unknown_device",
+        "10% of messages are denied; most frequent rule: unknown_device",
         {"severity": "warning"},
         {
             _DECIDED.format("accepted"): "0+90x80",

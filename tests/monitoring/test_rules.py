@@ -50,7 +50,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     for page in pages:
         text = (ROOT / "docs" / "runbooks" / f"{page}.md").read_text()
         found = [line for line in text.splitlines() if line.startswith("#")]
-        assert found == [f"# {page}", "## Meaning", "## Impact", "## Check", "## Fix"], page
+        assert found == [f"# {page}", "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"], page
 
 
 def test_every_alert_is_tried() -> None:
