@@ -31,11 +31,11 @@ from benchmarks.e2e import DEVICES, run_fleet
 from benchmarks.figures import Figure, cpu_of_s
 from local.fleet.plan import Plan, Wish
 from operations.sizing import MERGES
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import topics as kafka_topics
 from runtime.kafka.clients import consumer, producer
 from runtime.settings import KafkaSettings
 from schemas import topics
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.migrate import migrate
 from sinks.settings import SinkSettings
 from tests.chaos.running import Running

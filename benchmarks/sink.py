@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.figures import Figure
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import clients, topics
 from runtime.stage.provenance import Highest
 from schemas import headers, ipc, raw, readings
 from schemas import topics as names
 from schemas.headers import Counts, Provenance, ReadingsHeaders
 from schemas.vocabulary import Kind
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Range
 from sinks.core.logs import LOGS, Log

@@ -21,13 +21,13 @@ from identity.registry.store import Registry
 from operations import history
 from operations.history import HOUR_MS, MINUTE_MS, Wanted
 from operations.incidents import SEVERITIES
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.headers import Version
 from schemas.vocabulary import IncidentState
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 from streams.anomaly.core import told, watch
 from streams.anomaly.core.parts import Parts, Seen
 from streams.anomaly.core.plan import Plan

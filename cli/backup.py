@@ -11,14 +11,14 @@ import click
 from cli.context import data_option, settings
 from operations.backup import control, cut, manifest, tables
 from operations.backup.manifest import File, Manifest, Topic
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings, setting
 from schemas.control import TopicFacts, topic_key
 from schemas.topics import CONTROL, DERIVED, RAW, READINGS
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.places import refuse_cluster
-from sinks.settings import ClickHouseSettings
 
 _TELEMETRY = (RAW, READINGS, *DERIVED)
 _folder = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))

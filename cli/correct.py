@@ -16,17 +16,17 @@ from cli.times import Moment
 from operations.correct import answers, work
 from operations.correct.work import Correction, Found, Span
 from operations.log import read
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.topics import RAW
 from sinks.adapters import kafka
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.places import refuse_cluster
 from sinks.core.inserts import Insert
 from sinks.core.logs import LOGS
 from sinks.core.records import Arrival
-from sinks.settings import ClickHouseSettings
 from streams.access.core.stage import AccessStage
 
 

@@ -25,10 +25,10 @@ from cli.ledger import line
 from local import status
 from local.fleet import simulate
 from local.fleet.plan import Plan
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError, RetryableError
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.ledger import ledger_totals
-from sinks.settings import ClickHouseSettings
 
 DAY_S: Final = 86_400
 QUIET_S: Final = 120.0

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from local.fleet.plan import Expected, Plan
 from local.fleet.simulate import Report
-from sinks.adapters.clickhouse import ClickHouse
+from runtime.clickhouse.client import ClickHouse
 
 AROUND_S: Final = 5.0
 """What was received from a second before the kill to so long after the service was ready again is shown apart."""

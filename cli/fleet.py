@@ -18,10 +18,10 @@ from local.fleet import enrol, faults, replay, series, simulate
 from local.fleet.connections import Door, FleetError
 from local.fleet.plan import Plan, Wish
 from local.fleet.settings import FleetSettings
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from schemas.control import Device
 from schemas.vocabulary import Role
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 
 CERTIFICATES: Final = "fleet"
 """Folder below DATA for the keys of the fleet's devices."""

@@ -17,13 +17,13 @@ from cli import inband
 from cli.context import data_option, settings
 from cli.times import Moment
 from operations.incidents import SEVERITIES, incidents, points
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from schemas.aggregates import DEVICE
 from schemas.control import Mark, mark_key
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 
 _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 _id = click.argument("id", metavar="ID")

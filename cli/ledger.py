@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.context import data_option, settings
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.ledger import ledger_totals
-from sinks.settings import ClickHouseSettings
 from sinks.verify import verify
 
 _DESIGN = {

@@ -13,9 +13,9 @@ from rich.table import Table
 
 from cli import stage_settings
 from cli.context import data_option, settings
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from schemas.vocabulary import Presence
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 from streams.presence.rules import Rules, check, decode, default
 
 _LIST: Final = """

@@ -13,12 +13,12 @@ import click
 from cli.context import data_option, settings
 from operations.rebuild.records import log_of
 from operations.rebuild.work import Rebuild
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from sinks.adapters.places import refuse_cluster
 from sinks.core.logs import LOGS
-from sinks.settings import ClickHouseSettings
 
 TABLES = [table for log in LOGS.values() for table in log.tables]
 

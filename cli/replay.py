@@ -10,9 +10,9 @@ import orjson
 from cli.context import data_option, settings
 from cli.times import Moment
 from operations.replay import COUNT, TABLES, pages, send
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """`millrace sql`: ask ClickHouse."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -8,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.context import data_option, settings
-from sinks.adapters.clickhouse import ClickHouse, translated
-from sinks.settings import ClickHouseSettings
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 
 _MOST_ROWS = 1_000
 """More are not shown as a table; --format shows all."""
@@ -30,14 +31,12 @@ def sql(query: str, form: str | None, data: Path) -> None:
             sys.stdout.buffer.write(db.raw(query, form))
             sys.stdout.flush()
             return
-        with translated("sql"):
-            answer = db.client.query(query)
-        _show(list(answer.column_names), [tuple(row) for row in answer.result_rows])
+        _show(*db.table(query))
     finally:
         db.close()
 
 
-def _show(names: list[str], rows: list[tuple[object, ...]]) -> None:
+def _show(names: Sequence[str], rows: list[tuple[object, ...]]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     numeric = [bool(rows) and isinstance(rows[0][i], (int, float)) for i in range(len(names))]
     for name, right in zip(names, numeric, strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from local.fleet.replay import CHANNEL, METRIC, Rows
-from sinks.adapters.clickhouse import ClickHouse
+from runtime.clickhouse.client import ClickHouse
 
 _COUNTS: Final = """
 SELECT device, count() FROM readings

@@ -11,10 +11,10 @@ from cli.context import data_option, settings
 from cli.times import Moment
 from operations.records import dump
 from operations.trace import FAR, follow
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
 from schemas.topics import is_device_id
-from sinks.adapters.clickhouse import ClickHouse
-from sinks.settings import ClickHouseSettings
 
 
 @click.command()

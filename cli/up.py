@@ -182,9 +182,9 @@ def _is_up(found: dict[str, Any], name: str) -> bool:
 
 def _ledger(data: Path) -> dict[str, Any] | None:
     """The ledger, or None while it cannot be read: before the first start is done, or in the middle of a restart."""
-    from sinks.adapters.clickhouse import ClickHouse
+    from runtime.clickhouse.client import ClickHouse
+    from runtime.clickhouse.settings import ClickHouseSettings
     from sinks.ledger import ledger_totals
-    from sinks.settings import ClickHouseSettings
 
     try:
         db = ClickHouse(settings(ClickHouseSettings, data))

@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.errors import translated
 from schemas import readings
 from schemas.vocabulary import Verdict
-from sinks.adapters.clickhouse import ClickHouse, translated
 
 CHUNK_ROWS: Final = 300_000
 OLDEST_MS: Final = -2_208_988_800_000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sinks.adapters.clickhouse import ClickHouse
+from runtime.clickhouse.client import ClickHouse
 
 COLUMNS: Final = (
     "incident", "scope", "device", "channel", "metric", "detector", "severity", "opened_at", "peak_at", "last_at",

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import KafkaError, Producer
 
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.errors import translated
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
@@ -15,7 +17,6 @@ from schemas.headers import raw_data
 from schemas.partition import partition_of
 from schemas.topics import RAW
 from schemas.vocabulary import Transport
-from sinks.adapters.clickhouse import ClickHouse, translated
 
 TABLES: Final = {"dead-letters": "dead_letters", "denied": "denied"}
 PAGE: Final = 2_000

@@ -9,6 +9,7 @@ from confluent_kafka import Message
 
 from operations.reader import Reader
 from operations.records import row_of
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import MillraceError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
@@ -16,7 +17,6 @@ from schemas import raw
 from schemas.errors import ContractError
 from schemas.headers import Provenance, table
 from schemas.topics import RAW, READINGS
-from sinks.adapters.clickhouse import ClickHouse
 
 _NAME: Final = "raw_epoch, raw_partition, raw_offset, raw_row"
 _NEWEST: Final = f"""

@@ -7,7 +7,7 @@ difference. The sums are those of the view `millrace.ledger` (sinks/migrations/0
 import time
 from typing import Any, Final
 
-from sinks.adapters.clickhouse import translated
+from runtime.clickhouse.errors import translated
 
 _AGAIN_S: Final = 0.5
 _LOOKS: Final = 3

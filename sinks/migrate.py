@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.errors import translated
 from runtime.errors import RefusedError, RetryableError
-from sinks.adapters.clickhouse import ClickHouse, translated
 from sinks.adapters.places import Place, find
 from sinks.core import cluster
 from sinks.core.statements import split

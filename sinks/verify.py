@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, TopicPartition
 
+from runtime.clickhouse.errors import translated
 from runtime.errors import RetryableError
 from runtime.kafka import clients
 from runtime.kafka.topics import facts
 from runtime.settings import KafkaSettings
 from schemas import topics
 from sinks.adapters import kafka
-from sinks.adapters.clickhouse import translated
 from sinks.core.derived import TABLES
 from sinks.core.logs import LOGS
 from sinks.core.records import Arrival, Entry

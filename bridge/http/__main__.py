@@ -4,7 +4,10 @@ import uvloop
 
 from bridge.http.app import serve
 from bridge.http.settings import HttpSettings
-from runtime.program import main
+from runtime import logs
+from runtime.settings import load_or_exit
 
 if __name__ == "__main__":
-    main("bridge-http", HttpSettings, serve, uvloop.run)
+    settings = load_or_exit(HttpSettings)
+    logs.configure("bridge-http", settings.log_format, settings.log_level)
+    uvloop.run(serve(settings))

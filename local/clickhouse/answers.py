@@ -59,6 +59,10 @@ class Answer:
             try:
                 await self._piece(packer.compress(joiner.join(first)))
                 tail = await self._chunks(chunks, joiner, packer, gone)
+            except ClickHouseError as error:
+                # as the server does: the text between tags, and no end of the chunked body
+                await self._piece(packer.compress(self._exception(error)) + packer.flush())
+                raise
             finally:
                 gone.cancel()
             await self._send({"type": "http.response.body", "body": packer.compress(tail) + packer.flush()})
@@ -70,16 +74,16 @@ class Answer:
         packer: compression.Compressor,
         gone: "asyncio.Future[Message]",
     ) -> bytes:
-        try:
-            async for chunk in chunks:
-                if gone.done():
-                    break
-                await self._piece(packer.compress(joiner.join(chunk)))
-        except ClickHouseError as error:
-            text, tag = str(error).encode(), self._tag.encode()
-            head = b"\r\n__exception__\r\n%b\r\n%b\n" % (tag, text)
-            return head + b"%d %b\r\n__exception__\r\n" % (len(text) + 1, tag)
+        async for chunk in chunks:
+            if gone.done():
+                break
+            await self._piece(packer.compress(joiner.join(chunk)))
         return joiner.tail
+
+    def _exception(self, error: ClickHouseError) -> bytes:
+        text, tag = str(error).encode(), self._tag.encode()
+        head = b"\r\n__exception__\r\n%b\r\n%b\n" % (tag, text)
+        return head + b"%d %b\r\n__exception__\r\n" % (len(text) + 1, tag)
 
     async def error(self, error: ClickHouseError) -> None:
         """An error in place of an answer. A POST's connection is closed: its body may not be read to the end."""

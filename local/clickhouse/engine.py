@@ -154,12 +154,21 @@ class Connection:
         return self._chunks(found)
 
     async def _chunks(self, found: Any) -> AsyncIterator[bytes]:
-        def fetch() -> bytes | None:
-            return next((data for part in found if (data := part.bytes())), None)
+        def fetch() -> tuple[int, bytes]:
+            # chdb 4.4: StreamingResult.fetch drops the last part, which has no rows, and with it the schema of an
+            # answer that has no rows at all
+            part = found._conn.streaming_fetch_result(found._result)
+            return (0, b"") if part is None else (part.rows_read(), part.bytes() or b"")
 
+        any_yet = False
         try:
-            while (data := await self._worker.do(fetch)) is not None:
-                yield data
+            while True:
+                rows, data = await self._worker.do(fetch)
+                if data and (rows or not any_yet):
+                    any_yet = True
+                    yield data
+                if not rows:
+                    return
         finally:
             await self._worker.do(found.close)
 

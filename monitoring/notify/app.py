@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import orjson
 
-from monitoring.clickhouse import ClickHouse
 from monitoring.notify import metrics
 from monitoring.notify.core import QUERY, Manner, Told, begin, read, tell
 from monitoring.notify.settings import NotifySettings
 from runtime import lifecycle
-from runtime.errors import RefusedError
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import endpoint
+from runtime.errors import MillraceError, RefusedError
 from runtime.probes import Probes
 from schemas.vocabulary import Severity
 
@@ -55,8 +56,8 @@ class Notifier:
     """Part of the service."""
 
     def __init__(self, settings: NotifySettings) -> None:
+        endpoint(settings)  # a URL of another form ends the start, not each look
         self._settings = settings
-        self._clickhouse = ClickHouse(settings)
         self._memory = Memory(settings.notify_state)
         self._told = self._memory.load()
         self._manner = Manner(
@@ -89,8 +90,9 @@ class Notifier:
     def once(self, now_ms: int) -> bool:
         """Look and tell. False: something is away, and the same is tried at the next look."""
         try:
-            found = read(self._clickhouse.rows(QUERY))
-        except OSError as error:
+            with ClickHouse(self._settings, timeout_s=_TIMEOUT_S) as db:
+                found = read(db.records(QUERY))
+        except MillraceError as error:
             return self._failed("clickhouse", error)
         told = begin(found, now_ms) if self._told is None else self._told
         alerts, new = tell(found, told, now_ms, self._manner)
@@ -122,7 +124,7 @@ class Notifier:
             except urllib.error.HTTPError as error:
                 raise OSError(f"{error.code}: {error.read()[:300].decode(errors='replace')}") from error
 
-    def _failed(self, at: str, error: OSError) -> bool:
+    def _failed(self, at: str, error: Exception) -> bool:
         metrics.FAILURES.labels(at).inc()
         if not self._wrong:
             log.warning("incidents cannot be told", extra={"at": at, "error": str(error)})

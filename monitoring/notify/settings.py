@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitoring.clickhouse import ClickHouseSettings
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import ServiceSettings, setting
 
 

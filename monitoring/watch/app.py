@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from monitoring.clickhouse import ClickHouse
 from monitoring.watch import certificates, disks
 from monitoring.watch.kafka import Kafka
 from monitoring.watch.look import Look, Watcher
@@ -15,7 +14,7 @@ from runtime.probes import Probes
 
 def looks(settings: WatchSettings) -> list[Look]:
     """What is looked at, each with its pace."""
-    tables = Tables(ClickHouse(settings))
+    tables = Tables(settings)
     found = [
         Look("kafka", settings.watch_every_s, Kafka(settings).look),
         Look("clickhouse", settings.watch_every_s, tables.look_at_server),

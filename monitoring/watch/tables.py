@@ -1,14 +1,16 @@
 """What ClickHouse's tables tell: its disks and parts, the ledger, devices and incidents as they stand."""
 
-from typing import Final
+from typing import Any, Final
 
-from monitoring.clickhouse import ClickHouse
 from monitoring.watch import metrics
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings, endpoint
 from schemas.vocabulary import Presence, Severity
 
 SECTIONS: Final = ("readings", "windows")
 """First words of the ledger's columns that count something else than messages."""
 
+_TIMEOUT_S: Final = 20.0
 _DISKS: Final = "SELECT name, free_space, total_space FROM system.disks WHERE total_space < 1e18"
 """Object stores say 1.8e19."""
 _PARTS: Final = """SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts
@@ -20,35 +22,43 @@ _INCIDENTS: Final = (
 
 
 class Tables:
-    """Looks by one connection's settings. Each raises OSError while ClickHouse does not answer."""
+    """Each look raises RetryableError while ClickHouse does not answer, FatalError when it refuses."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
-        self._clickhouse = clickhouse
+    def __init__(self, settings: ClickHouseSettings) -> None:
+        endpoint(settings)  # a URL of another form ends the start, not each look
+        self._settings = settings
+
+    def _records(self, *queries: str) -> list[list[dict[str, Any]]]:
+        """The rows of each query. A connection each time: the password may have changed since the last look."""
+        with ClickHouse(self._settings, timeout_s=_TIMEOUT_S) as db:
+            return [db.records(query) for query in queries]
 
     def look_at_server(self) -> None:
         """Disks and parts of tables."""
-        for disk in self._clickhouse.rows(_DISKS):
+        disks, tables = self._records(_DISKS, _PARTS)
+        for disk in disks:
             name = f"clickhouse/{disk['name']}"
             metrics.DISK_FREE.labels(name).set(int(disk["free_space"]))
             metrics.DISK_SIZE.labels(name).set(int(disk["total_space"]))
-        for table in self._clickhouse.rows(_PARTS):
+        for table in tables:
             metrics.TABLE_ROWS.labels(table["table"]).set(int(table["rows"]))
             metrics.TABLE_BYTES.labels(table["table"]).set(int(table["bytes"]))
             metrics.TABLE_PARTS.labels(table["table"]).set(int(table["parts"]))
 
     def look_at_ledger(self) -> None:
         """The ledger's totals. Its alert waits: a server under load may show a row and not yet the one before it."""
-        (totals,) = self._clickhouse.rows("SELECT * FROM ledger")
+        ((totals,),) = self._records("SELECT * FROM ledger")
         for column, number in totals.items():
             of, count = section(column)
             metrics.LEDGER.labels(of, count).set(int(number))
 
     def look_at_fleet(self) -> None:
         """Devices by presence, open incidents by severity."""
-        devices = {row["state"]: int(row["devices"]) for row in self._clickhouse.rows(_DEVICES)}
+        states, severities = self._records(_DEVICES, _INCIDENTS)
+        devices = {row["state"]: int(row["devices"]) for row in states}
         for state in Presence:
             metrics.DEVICES.labels(state).set(devices.get(state, 0))
-        incidents = {int(row["severity"]): int(row["incidents"]) for row in self._clickhouse.rows(_INCIDENTS)}
+        incidents = {int(row["severity"]): int(row["incidents"]) for row in severities}
         for severity in Severity:
             metrics.INCIDENTS.labels(severity.name.lower()).set(incidents.get(severity, 0))
 

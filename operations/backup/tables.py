@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from operations.backup import cut, manifest
 from operations.backup.manifest import File
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError, RetryableError
-from sinks.adapters.clickhouse import ClickHouse, translated
 from sinks.core.logs import LOGS
 
 GROUP_ROWS: Final = 200_000
@@ -106,20 +106,16 @@ def _month(db: ClickHouse, table: Table, where: str, path: Path) -> File | None:
 
 
 def _write(db: ClickHouse, sql: str, path: Path) -> int:
-    """Stream an answer into a file; the number of rows. None at all is an empty answer, and no file."""
+    """Stream an answer into a file; the number of rows. Raises MillraceError when the answer breaks off."""
     count, held, group = 0, 0, list[pa.RecordBatch]()
     writer: pq.ParquetWriter | None = None
-    try:
-        with translated(f"read {path.stem}"), db.client.query_arrow_stream(sql, use_strings=False) as stream:
-            for batch in stream:
-                writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
-                group.append(batch)
-                count, held = count + batch.num_rows, held + batch.num_rows
-                if held >= GROUP_ROWS:
-                    writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
-                    group, held = [], 0
-    except pa.ArrowInvalid:  # the answer was empty, or broke off: the count tells
-        group = []
+    for batch in db.batches(sql):
+        writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
+        group.append(batch)
+        count, held = count + batch.num_rows, held + batch.num_rows
+        if held >= GROUP_ROWS:
+            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
+            group, held = [], 0
     if writer is not None:
         if group:
             writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)

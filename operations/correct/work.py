@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from operations.correct import answers
 from operations.correct.answers import Known
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError
 from schemas.control import Device
 from schemas.headers import Version
-from sinks.adapters.clickhouse import ClickHouse
 
 NEW: Final = "readings_corrected"
 """Holds what access of today says, and then the rows that replace others."""

@@ -16,9 +16,11 @@ from cryptography import x509
 
 from local import status
 from monitoring.watch.certificates import presented
+from monitoring.watch.settings import Address
 from operations.doctor import judge
 from operations.doctor.judge import Finding, Level
-from runtime.addresses import Address
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import endpoint
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings, setting
 from schemas import topics as names
@@ -26,7 +28,6 @@ from schemas.control import POLICY_KEY, TopicFacts, topic_key
 from schemas.errors import ContractError
 from schemas.headers import kind_of, table
 from schemas.vocabulary import Kind
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.ledger import ledger_totals
 from sinks.migrate import check_migrated
 from sinks.settings import MigrationSettings
@@ -79,12 +80,14 @@ class Looks:
 
     def _doors(self) -> Iterator[tuple[str, Address, bool]]:
         own = self._settings
-        for url in (own.device_mqtt_url, own.device_mqtts_url, own.device_http_url, own.clickhouse_url):
+        server = endpoint(own)
+        yield "https" if server.secure else "http", Address(server.address), server.secure
+        for url in (own.device_mqtt_url, own.device_mqtts_url, own.device_http_url):
             if url:
                 parts = urlsplit(url)
                 tls = parts.scheme in ("mqtts", "https")
                 port = parts.port or {"mqtt": 1883, "mqtts": 8883, "https": 443}.get(parts.scheme, 80)
-                yield parts.scheme, Address.at(parts.hostname or "", port), tls
+                yield parts.scheme, Address(f"{parts.hostname}:{port}"), tls
 
     def reachability(self) -> Iterator[Finding]:
         for scheme, door, _ in self._doors():

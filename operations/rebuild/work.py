@@ -8,17 +8,17 @@ from confluent_kafka import Consumer
 
 from operations.log import read
 from operations.rebuild.records import inserts, ranges
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
 from runtime.settings import KafkaSettings
 from runtime.stage.provenance import START, Highest
 from schemas.control import TopicFacts
 from sinks.adapters import kafka
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.inserts import NAMES
 from sinks.core.logs import Log
-from sinks.settings import ClickHouseSettings
 
 PASS_S: Final = 2.0
 """When a pass over the log takes less, the table is near enough to its end to be swapped in."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import endpoint
 from runtime.errors import RefusedError
 from schemas.sketch import quantile_sql
-from sinks.adapters.clickhouse import ClickHouse, database_of
 from sinks.core import cluster
 from sinks.core.cluster import Node
 from sinks.core.statements import fill
@@ -58,7 +59,7 @@ class Place:
 
 def find(settings: MigrationSettings) -> list[Place]:
     """The server of the URL, or all nodes of the cluster; their databases are made."""
-    name = database_of(settings)
+    name = endpoint(settings).database
     if not settings.clickhouse_cluster:
         db = _connect(settings, name)
         refuse_cluster(db, "MILLRACE_CLICKHOUSE_CLUSTER is not set")

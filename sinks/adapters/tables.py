@@ -1,11 +1,18 @@
 """The sink's tables in ClickHouse: what they hold of a partition, and inserts that are made exactly once."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from clickhouse_connect.driver.external import ExternalData
+
+from runtime.clickhouse.client import INSERT_SETTINGS, ClickHouse
+from runtime.clickhouse.errors import translated
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.stage.provenance import START, Highest
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.core.inserts import Insert
 from sinks.core.logs import Log
 from sinks.core.start import LedgerEnd
-from sinks.settings import ClickHouseSettings
 
 
 class Tables:
@@ -34,7 +41,7 @@ class Tables:
             return
         types = self._column_types(insert.table)
         columns = [types[column] for column in insert.rows.column_names]
-        self.db.insert_missing(insert.table, insert.rows, insert.token, insert.names, columns)
+        _insert_missing(self.db, insert.table, insert.rows, insert.token, insert.names, columns)
 
     def _column_types(self, table: str) -> dict[str, str]:
         if table not in self._types:
@@ -73,3 +80,31 @@ class Tables:
             f" AND raw_epoch = {after.epoch} AND raw_offset >= {after.src + 1}"
         )
         return Highest(after.epoch, rows[0][1]) if rows[0][0] else START
+
+
+def _insert_missing(
+    db: ClickHouse, table: str, rows: pa.Table, token: str, name: Sequence[str], types: Sequence[str]
+) -> None:
+    """Insert those of `rows` that the table does not hold; `name` are the columns that identify a row.
+
+    The server judges, in one statement. `name` must begin with raw_epoch, raw_partition, raw_offset; all rows are
+    of one raw partition. `types` are the ClickHouse types of the columns.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    structure = [f"{column} {kind}" for column, kind in zip(rows.column_names, types, strict=True)]
+    data = ExternalData(file_name="incoming", data=sink.getvalue().to_pybytes(), fmt="ArrowStream", structure=structure)
+    columns, names = ", ".join(rows.column_names), ", ".join(name)
+    sql = (
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming WHERE ({names}) NOT IN"
+        f" (SELECT {names} FROM {table} WHERE raw_partition = {rows['raw_partition'][0].as_py()}"
+        f" AND raw_offset BETWEEN {_bound(rows, min)} AND {_bound(rows, max)})"
+    )
+    with translated(f"insert what is missing into {table}"):
+        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+        db.client.command(sql, external_data=data, settings=settings)
+
+
+def _bound(rows: pa.Table, which: Any) -> int:
+    return int(which(rows["raw_offset"].to_numpy()))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from schemas import topics as names
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.ledger import ledger_totals
-from sinks.settings import ClickHouseSettings
 from sinks.verify import verify
 from tests.aggregate.day import BEGIN_MS, Day, difference, merged, partials_of
 from tests.aggregate.workers import Platform, Worker, until

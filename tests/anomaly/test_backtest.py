@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from operations.history import Wanted, chunks, minutes, read
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.topics import CONTROL
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import MigrationSettings
 from tests.anomaly.conftest import Call
 from tests.support.service import until

@@ -7,10 +7,10 @@ import orjson
 import pyarrow as pa
 import pytest
 
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from schemas.control import Mark, mark_key, settings_key
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import MigrationSettings
 from streams.anomaly.detectors import check, default, shipped
 from tests.anomaly.conftest import Call

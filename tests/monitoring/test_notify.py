@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from monitoring.clickhouse import ClickHouse
 from monitoring.notify.app import Memory, Notifier
 from monitoring.notify.core import Incident, Manner, Told, begin, tell
 from monitoring.notify.settings import NotifySettings
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError
 from schemas.vocabulary import Severity
 from sinks.migrate import migrate
@@ -155,7 +155,7 @@ def happens(database: MigrationSettings) -> Callable[..., None]:
             "points": "3", "devices": "1", "explanation": f"'strange {score}'", "raw_epoch": "0",
             "raw_partition": str(partition), "raw_offset": str(next(offset)), "row": "0", "append_time": now,
         }  # fmt: skip
-        db.rows(f"INSERT INTO incidents ({', '.join(values)}) VALUES ({', '.join(values.values())})")
+        db.command(f"INSERT INTO incidents ({', '.join(values)}) VALUES ({', '.join(values.values())})")
 
     return row
 

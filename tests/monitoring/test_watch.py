@@ -18,14 +18,14 @@ from paho.mqtt.properties import Properties
 from prometheus_client import REGISTRY
 
 from identity.authority import Authority
-from monitoring.clickhouse import ClickHouse
 from monitoring.watch import certificates, disks
 from monitoring.watch.kafka import Kafka, lags, state
 from monitoring.watch.look import Look, Watcher
 from monitoring.watch.mosquitto import Mosquitto, packet_size
-from monitoring.watch.settings import Disk, WatchSettings
+from monitoring.watch.settings import Address, Disk, WatchSettings
 from monitoring.watch.tables import Tables, section
-from runtime.addresses import Address
+from runtime.clickhouse.client import ClickHouse
+from runtime.errors import FatalError
 from runtime.settings import SettingsError, load
 from tests.servers import ClickHouseServer, KafkaServer, MosquittoServer
 
@@ -187,17 +187,16 @@ def test_a_broker_that_died_and_came_back_is_seen_again(kafka_fresh: Callable[[]
 
 def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHouseServer) -> None:
     url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
-    root = ClickHouse(WatchSettings(clickhouse_url=f"{url}/default", clickhouse_password_file=clickhouse.password_file))
-    root.rows("CREATE DATABASE watched")
-    asked = ClickHouse(
-        WatchSettings(clickhouse_url=f"{url}/watched", clickhouse_password_file=clickhouse.password_file)
-    )
-    watched = Tables(asked)
-    asked.rows("CREATE TABLE rows (n UInt32) ENGINE = MergeTree ORDER BY n")
-    asked.rows("INSERT INTO rows SELECT number FROM numbers(100)")
-    with pytest.raises(OSError, match="ledger"):
+    settings = WatchSettings(clickhouse_url=f"{url}/watched", clickhouse_password_file=clickhouse.password_file)
+    with ClickHouse(settings, database="") as root:
+        root.command("CREATE DATABASE watched")
+    asked = ClickHouse(settings)
+    watched = Tables(settings)
+    asked.command("CREATE TABLE rows (n UInt32) ENGINE = MergeTree ORDER BY n")
+    asked.command("INSERT INTO rows SELECT number FROM numbers(100)")
+    with pytest.raises(FatalError, match="ledger"):
         watched.look_at_ledger()
-    asked.rows("CREATE VIEW ledger AS SELECT 5 AS received, -2 AS difference, 7 AS readings_difference")
+    asked.command("CREATE VIEW ledger AS SELECT 5 AS received, -2 AS difference, 7 AS readings_difference")
     watched.look_at_server()
     watched.look_at_ledger()
     assert value("millrace_clickhouse_table_rows", table="rows") == 100
@@ -205,6 +204,7 @@ def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHo
     assert value("millrace_disk_free_bytes", disk="clickhouse/default") > 0
     assert value("millrace_ledger", of="messages", count="difference") == -2
     assert value("millrace_ledger", of="readings", count="difference") == 7
+    asked.close()
 
 
 def test_a_queue_that_nobody_takes_is_seen_growing_in_mosquitto(mosquitto: MosquittoServer) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from operations.backup import control
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import topics
 from schemas.control import Device, device_key
 from schemas.headers import Version
 from schemas.topics import CONTROL, RAW
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.migrate import migrate
 from sinks.verify import verify
 from tests.operations.conftest import Command

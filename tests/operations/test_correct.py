@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from operations.correct import work
+from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import clients
 from runtime.stage.contract import Record
 from schemas import headers, ipc, raw, readings
@@ -20,7 +21,6 @@ from schemas.control import POLICY_KEY
 from schemas.headers import Provenance, Version
 from schemas.topics import RAW, READINGS
 from schemas.vocabulary import Kind, Transport
-from sinks.adapters.clickhouse import ClickHouse
 from streams.access.core.state import State
 from streams.access.decode import Decoder
 from streams.access.policy import check, shipped

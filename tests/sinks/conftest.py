@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import MillraceError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.core.inserts import NAMES
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings

@@ -20,10 +20,11 @@ from cli.backup import backup
 from local import programs
 from local.engines.clickhouse import ClickHouse as Engine
 from local.ports import free
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import endpoint
 from runtime.errors import FatalError, RefusedError, RetryableError
 from sinks import migrate as migrations
 from sinks.adapters import places
-from sinks.adapters.clickhouse import ClickHouse, database_of
 from sinks.core import cluster
 from sinks.core.cluster import Node
 from sinks.core.statements import fill, split
@@ -146,7 +147,7 @@ def test_the_sink_stores_once_through_distributed_tables_and_views_over_shards_s
 
 
 def local(settings: MigrationSettings) -> ClickHouse:
-    return ClickHouse(settings, database=database_of(settings) + "_local")
+    return ClickHouse(settings, database=endpoint(settings).database + "_local")
 
 
 def over_shards(db: ClickHouse, settings: MigrationSettings) -> ClickHouse:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from runtime.clickhouse.errors import translate
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.stage.provenance import START, Highest
 from schemas import control, headers
@@ -25,7 +26,6 @@ from sinks.core.ranges import Rule
 from sinks.core.records import Arrival, read_raw, read_readings
 from sinks.core.start import Found, LedgerEnd, Mark, Start, decide
 from sinks.core.statements import fill, split
-from sinks.errors import translate
 from sinks.metrics import DelayHistogram
 from tests.support.derived import Stages
 from tests.support.records import Chain, Headers

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError
 from runtime.stage.provenance import START
 from schemas import aggregates, anomalies, incidents, presence
 from schemas.headers import DerivedHeaders, Provenance
 from schemas.vocabulary import Kind
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.derived import TABLES
 from sinks.core.flow import Flow, Range

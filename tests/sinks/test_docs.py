@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sinks.adapters.clickhouse import ClickHouse
+from runtime.clickhouse.client import ClickHouse
 from sinks.core.logs import LOGS
 from tests.sinks.test_core import ranges_of
 from tests.sinks.test_derived import busy

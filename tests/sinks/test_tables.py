@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from cli.ledger import ledger as ledger_command
 from cli.ledger import line
 from cli.sql import sql as sql_command
+from runtime.clickhouse.client import ClickHouse
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.stage.provenance import START
 from sinks import migrate as migrations
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.inserts import Insert
 from sinks.core.logs import LOGS

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.clickhouse.client import ClickHouse
 from schemas import sketch
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.settings import MigrationSettings
 from sinks.verify import HOURS, KEPT
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.clickhouse.client import ClickHouse
 from schemas import aggregates
 from sinks import migrate
-from sinks.adapters.clickhouse import ClickHouse
 from sinks.adapters.tables import Tables
 from sinks.core.logs import LOGS
 from sinks.ledger import look

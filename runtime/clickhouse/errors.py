@@ -1,6 +1,11 @@
 """ClickHouse's errors as policy: what a retry may heal, and what only an operator can."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from urllib3.exceptions import HTTPError
 
 from runtime.errors import FatalError, MillraceError, RetryableError
 
@@ -39,3 +44,14 @@ def translate(error: Exception, code: int | None, what: str) -> MillraceError:
     if code is None or code in RETRYABLE_CODES:
         return RetryableError(f"{what}: {text}")
     return FatalError(f"{what}: ClickHouse refuses, and would again: {text}")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise RetryableError or FatalError for whatever ClickHouse's client raises."""
+    try:
+        yield
+    except ClickHouseError as error:
+        raise translate(error, getattr(error, "code", None), what) from error
+    except (HTTPError, OSError) as error:
+        raise translate(error, None, what) from error
