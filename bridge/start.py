@@ -1,28 +1,17 @@
 """What every process of bridge/ needs before it can start: telemetry.raw, as `millrace init` made it."""
 
-import logging
-import time
-from typing import Final
-
-from runtime.errors import RefusedError, RetryableError
+from runtime.errors import RefusedError
 from runtime.kafka import clients
 from runtime.kafka.topics import facts
+from runtime.retry import retry
 from runtime.settings import KafkaSettings
 from schemas import topics
 from schemas.control import TopicFacts
 
-log = logging.getLogger(__name__)
-_RETRY_S: Final = 1.0
-
 
 def wait_for_topics(settings: KafkaSettings, *names: str) -> dict[str, TopicFacts]:
     """Identities of topics; waits, logging, while Kafka is away or `millrace init` has not run. Blocks."""
-    while True:
-        try:
-            return facts(settings, *names)
-        except RetryableError as error:
-            log.warning("waiting: %s", error)
-            time.sleep(_RETRY_S)
+    return retry(lambda: facts(settings, *names), "topic facts")
 
 
 def partitions_of_raw(settings: KafkaSettings) -> int:

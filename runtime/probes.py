@@ -14,6 +14,8 @@ import orjson
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from runtime.addresses import Listen
+
 log = logging.getLogger(__name__)
 
 DELAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -30,8 +32,8 @@ Check = Callable[[], str | None]
 class Probes:
     """Health of this process. `checks` decide readiness; they are called from the probe's thread and must not block."""
 
-    def __init__(self, bind: str, silence_s: float = 30.0, registry: CollectorRegistry = REGISTRY) -> None:
-        host, _, port = bind.rpartition(":")
+    def __init__(self, bind: Listen | str, silence_s: float = 30.0, registry: CollectorRegistry = REGISTRY) -> None:
+        """Listens at once. Raises FatalError when it cannot, ValueError when `bind` is no address."""
         self.silence_s = silence_s
         self.checks: dict[str, Check] = {}
         self._started = False
@@ -59,9 +61,12 @@ class Probes:
             def log_message(self, format: str, *args: object) -> None:
                 log.debug("probe %s", format % args)
 
-        self._server = ThreadingHTTPServer((host or "127.0.0.1", int(port)), Handler)
+        listener = (Listen(bind) if isinstance(bind, str) else bind).open()
+        self.port: int = listener.getsockname()[1]
+        self._server = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listener
         self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
 
     def start(self) -> None:
         threading.Thread(target=self._server.serve_forever, name="probes", daemon=True).start()

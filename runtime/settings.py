@@ -6,6 +6,7 @@ a field of type Path.
 """
 
 import dataclasses
+import math
 import os
 import sys
 import tomllib
@@ -16,7 +17,8 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runtime.errors import EXIT_SETTINGS
+from runtime.addresses import Listen
+from runtime.errors import EXIT_SETTINGS, MillraceError
 
 T = TypeVar("T")
 PREFIX = "MILLRACE_"
@@ -29,9 +31,10 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] | None = None,
+    readable: bool = False,
 ) -> Any:
-    """A field with its meaning and its bounds (inclusive)."""
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices}
+    """A field with its meaning and its bounds (inclusive). `readable`: a file that must be there and can be read."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "readable": readable}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -42,7 +45,9 @@ class KafkaSettings:
     """What every service that speaks Kafka needs."""
 
     kafka_bootstrap: str = setting("127.0.0.1:9092", doc="host:port of one or more Kafka brokers, comma-separated")
-    kafka_security: Path | None = setting(None, doc="file of extra librdkafka properties (key=value), TLS and SASL")
+    kafka_security: Path | None = setting(
+        None, doc="file of extra librdkafka properties (key=value), TLS and SASL", readable=True
+    )
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,15 @@ class ServiceSettings:
     """What every service needs."""
 
     instance: str = setting("0", doc="tells several processes of one service apart; unique")
-    http_bind: str = setting("127.0.0.1:0", doc="host:port of /metrics and /health; port 0 chooses a free one")
+    http_bind: Listen = setting(
+        Listen("127.0.0.1:0"), doc="host:port of /metrics and /health; port 0 chooses a free one, * is every address"
+    )
     log_format: str = setting("json", doc="form of log lines", choices=("json", "human"))
     log_level: str = setting("info", doc="lowest level logged", choices=("debug", "info", "warning", "error"))
 
 
-class SettingsError(ValueError):
-    """Every bad value, one line each."""
+class SettingsError(MillraceError, ValueError):
+    """Every bad value, one line each: the setting, its value, what is wrong with it and what it means."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -78,12 +85,24 @@ def _parse(text: str, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         return tuple(_parse(part.strip(), item) for part in text.split(",") if part.strip())
-    if kind is int:
-        return int(text.replace("_", ""))
+    if kind in (int, float):
+        return _number(text, kind)
     return kind(text)
 
 
+def _number(text: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        found = kind(text.replace("_", ""))
+    except ValueError:
+        raise ValueError(f"expected a {'whole ' if kind is int else ''}number") from None
+    if not math.isfinite(found):
+        raise ValueError("expected a finite number")
+    return found
+
+
 def _check(value: Any, meta: Mapping[str, Any]) -> None:
+    if meta.get("readable") and value is not None:
+        _check_readable(value)
     low, high, choices = meta.get("low"), meta.get("high"), meta.get("choices")
     if low is not None and value < low:
         raise ValueError(f"must be at least {low}")
@@ -93,13 +112,21 @@ def _check(value: Any, meta: Mapping[str, Any]) -> None:
         raise ValueError(f"must be one of {', '.join(choices)}")
 
 
+def _check_readable(file: Path) -> None:
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+
+
 def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
     name = environment.get(PREFIX + "SETTINGS_FILE")
     if not name:
         return {}
     try:
         return tomllib.loads(Path(name).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError([f"MILLRACE_SETTINGS_FILE={name}: {error}"]) from None
 
 

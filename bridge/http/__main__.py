@@ -4,10 +4,7 @@ import uvloop
 
 from bridge.http.app import serve
 from bridge.http.settings import HttpSettings
-from runtime import logs
-from runtime.settings import load_or_exit
+from runtime.program import main
 
 if __name__ == "__main__":
-    settings = load_or_exit(HttpSettings)
-    logs.configure("bridge-http", settings.log_format, settings.log_level)
-    uvloop.run(serve(settings))
+    main("bridge-http", HttpSettings, serve, uvloop.run)

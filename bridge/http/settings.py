@@ -6,23 +6,9 @@ from pathlib import Path
 
 from bridge.http.core.formats import Bounds
 from bridge.settings import WriterSettings
+from runtime.addresses import Listen
 from runtime.certificates import show_file
 from runtime.settings import KafkaSettings, ServiceSettings, setting
-
-
-class Address:
-    """`host:port`; port 0 chooses a free one. Raises ValueError on anything else."""
-
-    def __init__(self, text: str) -> None:
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isdecimal() or int(port) > 65_535:
-            raise ValueError("expected host:port")
-        self.host = host.strip("[]") or "127.0.0.1"
-        self.port = int(port)
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
 
 
 @dataclass(frozen=True)
@@ -30,9 +16,13 @@ class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
     """Everything `python -m bridge.http` reads."""
 
     linger_ms: int = setting(50, doc="longest wait of a row for company, milliseconds", low=1, high=5_000)
-    listen: Address = setting(Address("127.0.0.1:8080"), doc="host:port for devices; port 0 chooses a free one")
-    tls_cert_file: Path | None = setting(None, doc="certificate chain (PEM); without it devices speak plain HTTP")
-    tls_key_file: Path | None = setting(None, doc="the key of that certificate")
+    listen: Listen = setting(
+        Listen("127.0.0.1:8080"), doc="host:port for devices; port 0 chooses a free one, * is every address"
+    )
+    tls_cert_file: Path | None = setting(
+        None, doc="certificate chain (PEM); without it devices speak plain HTTP", readable=True
+    )
+    tls_key_file: Path | None = setting(None, doc="the key of that certificate", readable=True)
     max_body_bytes: int = setting(4 << 20, doc="longest body as sent", low=1_024, high=64 << 20)
     max_decoded_bytes: int = setting(8 << 20, doc="longest body after decompression", low=1_024, high=64 << 20)
     max_messages: int = setting(10_000, doc="most messages in one request", low=1, high=100_000)

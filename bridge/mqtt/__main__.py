@@ -4,15 +4,7 @@ import uvloop
 
 from bridge.mqtt.app import serve
 from bridge.mqtt.settings import MqttSettings
-from runtime import logs
-from runtime.errors import FatalError
-from runtime.lifecycle import die
-from runtime.settings import load_or_exit
+from runtime.program import main
 
 if __name__ == "__main__":
-    settings = load_or_exit(MqttSettings)
-    logs.configure("bridge", settings.log_format, settings.log_level)
-    try:
-        uvloop.run(serve(settings))
-    except FatalError as error:
-        die(error, "start")
+    main("bridge", MqttSettings, serve, uvloop.run)

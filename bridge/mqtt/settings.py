@@ -35,11 +35,11 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
     mqtt_url: MqttUrl = setting(
         MqttUrl("mqtt://127.0.0.1:1883"), doc="the broker: unix:///path, mqtt://host:port or mqtts://host:port"
     )
-    mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)")
-    mqtt_cert_file: Path | None = setting(None, doc="the bridge's own certificate (mqtts)")
-    mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)")
+    mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)", readable=True)
+    mqtt_cert_file: Path | None = setting(None, doc="the bridge's own certificate (mqtts)", readable=True)
+    mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)", readable=True)
     mqtt_user: str = setting("", doc="user name, where the broker asks for one")
-    mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user")
+    mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user", readable=True)
     mqtt_filter: str = setting(
         UPLINK_FILTER,
         doc="what to subscribe to; $share/group/d/# only on clusters that keep a client's messages together",

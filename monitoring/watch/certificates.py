@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from monitoring.watch.settings import Address
+from runtime.addresses import Address
 from runtime.certificates import show, show_file
 
 _TIMEOUT_S: Final = 5.0

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.addresses import Address
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings, ServiceSettings, setting
 
@@ -17,19 +18,6 @@ class Disk:
             raise ValueError("expected name=path")
 
 
-class Address:
-    """`host:port`. Raises ValueError on anything else."""
-
-    def __init__(self, text: str) -> None:
-        host, colon, port = text.rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) < 65_536):
-            raise ValueError("expected host:port")
-        self.host, self.port = host.strip("[]"), int(port)
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
 @dataclass(frozen=True)
 class WatchSettings(ClickHouseSettings, KafkaSettings, ServiceSettings):
     """Everything `python -m monitoring.watch` reads."""
@@ -37,11 +25,11 @@ class WatchSettings(ClickHouseSettings, KafkaSettings, ServiceSettings):
     mqtt_url: str = setting(
         "mqtt://127.0.0.1:1883", doc="mosquitto: unix:///path, mqtt://host:port or mqtts://host:port; its $SYS is read"
     )
-    mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)")
-    mqtt_cert_file: Path | None = setting(None, doc="the watch's own certificate (mqtts)")
-    mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)")
+    mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)", readable=True)
+    mqtt_cert_file: Path | None = setting(None, doc="the watch's own certificate (mqtts)", readable=True)
+    mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)", readable=True)
     mqtt_user: str = setting("", doc="user name, where the broker asks for one")
-    mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user")
+    mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user", readable=True)
     watch_disks: tuple[Disk, ...] = setting((), doc="name=path, comma-separated: a folder on each disk to be watched")
     watch_tls: tuple[Address, ...] = setting((), doc="host:port, comma-separated: whose certificates are looked at")
     watch_certificates: tuple[Path, ...] = setting((), doc="files of certificates (PEM), comma-separated")

@@ -16,9 +16,9 @@ from cryptography import x509
 
 from local import status
 from monitoring.watch.certificates import presented
-from monitoring.watch.settings import Address
 from operations.doctor import judge
 from operations.doctor.judge import Finding, Level
+from runtime.addresses import Address
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import endpoint
 from runtime.kafka import clients, topics
@@ -87,7 +87,7 @@ class Looks:
                 parts = urlsplit(url)
                 tls = parts.scheme in ("mqtts", "https")
                 port = parts.port or {"mqtt": 1883, "mqtts": 8883, "https": 443}.get(parts.scheme, 80)
-                yield parts.scheme, Address(f"{parts.hostname}:{port}"), tls
+                yield parts.scheme, Address.at(parts.hostname or "", port), tls
 
     def reachability(self) -> Iterator[Finding]:
         for scheme, door, _ in self._doors():

@@ -16,7 +16,7 @@ class ClickHouseSettings:
     """Where ClickHouse is."""
 
     clickhouse_url: str = setting("http://default@127.0.0.1:8123/millrace", doc="http(s)://user@host:port/database")
-    clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password")
+    clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password", readable=True)
     clickhouse_timeout_s: float = setting(60.0, doc="of one request; then it is tried again", low=1, high=600)
 
 

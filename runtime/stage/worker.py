@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from runtime import logs
-from runtime.errors import RefusedError, RetryableError
+from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.kafka import clients, topics
-from runtime.lifecycle import guard, run
+from runtime.lifecycle import die, guard, run
 from runtime.probes import Probes
 from runtime.settings import load_or_exit
 from runtime.stage import faust_app, store
@@ -40,7 +40,10 @@ def main(make_stage: Callable[[S], Stage], settings_class: type[S], argv: Sequen
     if settings.log_level != "debug":
         for chatty in ("faust", "mode", "aiokafka", faust_app.__name__):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-    asyncio.run(_run(stage, settings, options))
+    try:
+        asyncio.run(_run(stage, settings, options))
+    except FatalError as error:
+        die(error, "start")
 
 
 def _options(argv: Sequence[str] | None) -> Options:

@@ -22,8 +22,9 @@ from monitoring.watch import certificates, disks
 from monitoring.watch.kafka import Kafka, lags, state
 from monitoring.watch.look import Look, Watcher
 from monitoring.watch.mosquitto import Mosquitto, packet_size
-from monitoring.watch.settings import Address, Disk, WatchSettings
+from monitoring.watch.settings import Disk, WatchSettings
 from monitoring.watch.tables import Tables, section
+from runtime.addresses import Address
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import FatalError
 from runtime.settings import SettingsError, load

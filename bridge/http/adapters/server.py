@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 _READ_BYTES: Final = 32 << 10
 """What aiohttp buffers of a body that nobody reads, a connection."""
 _LINGER_S: Final = 2.0
+_BACKLOG: Final = 1_024
 """How long the rest of a refused body is read and dropped, so that the client sees the answer."""
 _TEXT: Final = b'{"error":"too many connections; try again later"}'
 _FULL: Final = (
@@ -70,7 +71,8 @@ class Server:
     async def start(self) -> None:
         address = self._settings.listen
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._accept, address.host, address.port, ssl=self._tls, backlog=1024)
+        listener = address.open(_BACKLOG)
+        self._listener = await loop.create_server(self._accept, sock=listener, ssl=self._tls, backlog=_BACKLOG)
         self.port = self._listener.sockets[0].getsockname()[1]
         log.info("listening", extra={"host": address.host, "port": self.port, "tls": self._tls is not None})
 
