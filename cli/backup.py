@@ -16,7 +16,7 @@ from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings, setting
-from schemas.control import TopicFacts, topic_key
+from schemas.control import TopicFacts
 from schemas.topics import CONTROL, DERIVED, RAW, READINGS
 from sinks.adapters.places import refuse_cluster
 
@@ -77,9 +77,7 @@ def _backup(db: ClickHouse, kafka: KafkaSettings, folder: Path) -> Manifest:
 def _facts(kafka: KafkaSettings) -> dict[str, TopicFacts]:
     """All topics as they are recorded. Raises RetryableError before `millrace init`."""
     topics.facts(kafka, CONTROL, RAW)
-    prefix, found = topic_key(""), topics.read_control(kafka)
-    keys = [key for key in found if key.startswith(prefix)]
-    return {key.removeprefix(prefix): TopicFacts.decode(key, found[key][1]) for key in keys}
+    return topics.recorded(kafka)
 
 
 @click.command()

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import click
 
 from runtime.checking.checker import Mistakes
 from runtime.errors import RetryableError
-from runtime.kafka import clients, topics
+from runtime.kafka import topics
+from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.settings import KafkaSettings
 from schemas.topics import CONTROL
 
 T = TypeVar("T")
-_TIMEOUT_S: Final = 15.0
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -35,17 +35,11 @@ def publish(kafka: KafkaSettings, key: str, value: bytes, see: str) -> tuple[int
     """Write a control record and wait for the acknowledgement; its version (epoch, offset). `see`: the command that
     tells whether it is in force when none came."""
     current = epoch(kafka)
-    offsets: list[int] = []
-
-    def delivered(error: object, message: object) -> None:
-        if error is None:
-            offsets.append(message.offset())  # type: ignore[attr-defined]
-
-    producer = clients.producer(kafka)
-    producer.produce(CONTROL, key=key, value=value, on_delivery=delivered)
-    if producer.flush(_TIMEOUT_S) or not offsets:
-        raise RetryableError(f"Kafka did not acknowledge {key}; whether it is in force, `{see}` tells")
-    return current, offsets[0]
+    try:
+        written = produce_confirmed(kafka, [NewRecord(CONTROL, value, key=key)])
+    except RetryableError as error:
+        raise RetryableError(f"{key} may or may not be in force (`{see}` shows it): {error}") from error
+    return current, written[CONTROL, 0]
 
 
 def epoch(kafka: KafkaSettings) -> int:

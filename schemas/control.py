@@ -1,7 +1,7 @@
 """Control records: what operators and the platform decide, in `platform.control` (compacted) and in band.
 
 Keys of `platform.control` and their JSON values:
-    topic/{name}    {"topic_id", "epoch", "partitions"}   written when the topic is created; not relayed
+    topic/{name}    {"topic_id", "epoch", "partitions"}   copies of those in `platform.facts`, for releases before 0.2
     settings/{stage} settings of a stage as checked, JSON; relayed to every partition
     mark/{incident} what an operator said of an incident: see Mark
     policy          a policy as checked: {"roles": {...}, "unknown": role or null}
@@ -36,6 +36,11 @@ def device_key(device: str) -> str:
 
 def topic_key(topic: str) -> str:
     return _TOPIC + topic
+
+
+def topic_of(key: str) -> str | None:
+    """The topic whose identity a key of `platform.facts` is about, or None."""
+    return key[len(_TOPIC) :] if key.startswith(_TOPIC) else None
 
 
 def heartbeat_key(who: str) -> str:

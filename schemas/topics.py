@@ -20,6 +20,8 @@ ANOMALIES: Final = "telemetry.anomalies"
 INCIDENTS: Final = "telemetry.incidents"
 PRESENCE: Final = "telemetry.presence"
 CONTROL: Final = "platform.control"
+FACTS: Final = "platform.facts"
+"""Small and compacted: identities of topics, and what else every service reads when it starts."""
 
 STAGES: Final[dict[str, tuple[str, ...]]] = {
     "access": (READINGS,),

@@ -5,20 +5,16 @@ one counts.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError
 
 from identity.registry import core
-from runtime.errors import RetryableError
-from runtime.kafka import clients
+from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.kafka.topics import read_control
 from runtime.settings import KafkaSettings
 from schemas.control import POLICY_KEY, Device, device_key, device_of
 from schemas.topics import CONTROL
-
-_TIMEOUT_S: Final = 30.0
 
 
 class Registry:
@@ -63,22 +59,6 @@ class Registry:
         return devices, None if policy is None else list(policy.get("roles", ()))
 
     def _write(self, devices: Sequence[Device]) -> None:
-        producer = clients.producer(self._settings, {"linger.ms": 5})
-        failed: list[str] = []
-
-        def delivered(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                failed.append(error.str())
-
-        for device in devices:
-            value = device.encode()
-            while True:
-                try:
-                    producer.produce(CONTROL, key=device_key(device.id), value=value, on_delivery=delivered)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        left = producer.flush(_TIMEOUT_S)
-        if left or failed:
-            why = failed[0] if failed else f"no answer within {_TIMEOUT_S:.0f} s"
-            raise RetryableError(f"Kafka did not acknowledge {left or len(failed)} of {len(devices)} changes: {why}")
+        produce_confirmed(
+            self._settings, (NewRecord(CONTROL, device.encode(), key=device_key(device.id)) for device in devices)
+        )

@@ -13,8 +13,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from operations.backup.manifest import Topic
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients, topics
+from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.settings import KafkaSettings
-from schemas.control import TopicFacts, is_relayed, topic_key
+from schemas.control import TopicFacts, is_relayed
 from schemas.topics import CONTROL
 
 _TIMEOUT_S: Final = 15.0
@@ -72,13 +73,8 @@ def successors(
 
 def restore(kafka: KafkaSettings, records: Records, new: Mapping[str, TopicFacts]) -> None:
     """Write what operators decided, then the identities."""
-    producer = clients.producer(kafka)
-    for key, value in records.items():
-        producer.produce(CONTROL, key=key, value=value)
-    for name, facts in new.items():
-        producer.produce(CONTROL, key=topic_key(name), value=facts.encode())
-    if producer.flush(_TIMEOUT_S):
-        raise RetryableError("Kafka did not take all of platform.control; restore again")
+    produce_confirmed(kafka, (NewRecord(CONTROL, value, key=key) for key, value in records.items()))
+    topics.record(kafka, new)
 
 
 def bounds(kafka: KafkaSettings, facts: Mapping[str, TopicFacts]) -> dict[tuple[str, int], tuple[int, int]]:

@@ -24,7 +24,7 @@ from runtime.clickhouse.settings import endpoint
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings, setting
 from schemas import topics as names
-from schemas.control import POLICY_KEY, TopicFacts, topic_key
+from schemas.control import POLICY_KEY, TopicFacts
 from schemas.errors import ContractError
 from schemas.headers import kind_of, table
 from schemas.vocabulary import Kind
@@ -108,9 +108,7 @@ class Looks:
             yield judge.certificate("the devices' authority", _days_left(self._settings.ca_file.read_bytes()))
 
     def _registered(self) -> dict[str, TopicFacts]:
-        known = topics.read_control(self._settings)
-        wanted = {topic_key(plan.name): plan.name for plan in topics.plans(1, 1)}
-        return {name: TopicFacts.decode(key, known[key][1]) for key, name in wanted.items() if key in known}
+        return topics.recorded(self._settings)
 
     def topics(self) -> Iterator[Finding]:
         registered = self._registered()

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 
 from runtime.errors import RetryableError
 from runtime.kafka.clients import READER
-from schemas.topics import CONTROL, DERIVED, RAW, READINGS, STAGES, state_topic
+from schemas.topics import CONTROL, DERIVED, FACTS, RAW, READINGS, STAGES, state_topic
 
 _TIMEOUT_S: Final = 15.0
 
@@ -41,22 +41,23 @@ def _stage(name: str) -> Rights:
     """A stage reads its outputs, too: at a take-over it looks how far they go."""
     source = RAW if name == "access" else READINGS
     own = (*STAGES[name], state_topic(name))
-    return Rights((CONTROL, source, *own), own, (RAW,), (name, READER))
+    return Rights((FACTS, source, *own), own, (RAW,), (name, READER))
 
 
 RIGHTS: Final[dict[str, Rights]] = {
-    "relay": Rights((CONTROL,), (CONTROL, RAW), (), ("millrace-relay", READER)),
-    "bridge": Rights((CONTROL,), (RAW,), (), (READER,)),
-    "bridge-http": Rights((CONTROL,), (RAW,), (), (READER,)),
+    "relay": Rights((FACTS, CONTROL), (CONTROL, RAW), (), ("millrace-relay", READER)),
+    "bridge": Rights((FACTS,), (RAW,), (), (READER,)),
+    "bridge-http": Rights((FACTS, CONTROL), (RAW,), (), (READER,)),
     **{name: _stage(name) for name in STAGES},
-    "sink": Rights((CONTROL, RAW, READINGS, *DERIVED), (), (), ("millrace-sink", READER)),
+    "sink": Rights((FACTS, RAW, READINGS, *DERIVED), (), (), ("millrace-sink", READER)),
     "watch": Rights(
-        asks=(CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES)),
+        asks=(FACTS, CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES)),
         watches=("millrace-relay", "millrace-sink", *STAGES),
     ),
-    "operator": Rights((CONTROL, RAW, READINGS, *DERIVED), (CONTROL, RAW), (), (READER, "millrace-sink")),
+    "operator": Rights((FACTS, CONTROL, RAW, READINGS, *DERIVED), (FACTS, CONTROL, RAW), (), (READER, "millrace-sink")),
 }
-"""`operator` is whoever works with the command `millrace`: decides (platform.control) and replays (telemetry.raw)."""
+"""`operator` is whoever works with the command `millrace`: decides (platform.control, platform.facts) and replays
+(telemetry.raw)."""
 
 SUPER: Final = ("kafka", "init")
 """Principals that may do everything: the brokers among themselves, and `millrace init`, which makes topics and this."""

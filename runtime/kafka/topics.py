@@ -1,25 +1,30 @@
-"""Topics: made once with the settings the promises need, and known by id, so that one made anew is noticed.
+"""Topics: created with the settings the promises need, and registered by id, so that a re-created one is noticed.
 
 `ensure` is idempotent and may run in several processes at once. The identity of each topic (its Kafka topic id, an
-epoch that counts how often it was made, its number of partitions) lives in `platform.control`.
+epoch that counts how often it was created, its number of partitions) lives in `platform.facts`, a compacted topic of a
+few records: every service reads it when it starts.
 """
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
+from runtime.kafka.log import NEWEST, OLDEST, LogReader
+from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.settings import KafkaSettings
 from schemas import topics as names
-from schemas.control import TopicFacts, topic_key
+from schemas.control import TopicFacts, topic_key, topic_of
+from schemas.errors import ContractError
+
+log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 15.0
-_LEADERLESS = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", "UNKNOWN_TOPIC_OR_PART")
-"""Errors of a topic just made. librdkafka does not call them retriable here."""
 DAY_MS = 86_400_000
 
 
@@ -44,6 +49,7 @@ def plans(
         "segment.bytes": str(64 << 20),
     }
     return [
+        Plan(names.FACTS, 1, compacted | {"max.message.bytes": str(1 << 20)}),
         Plan(names.CONTROL, 1, compacted | {"max.message.bytes": str(1 << 20)}),
         Plan(names.RAW, partitions, stream | {"max.message.bytes": str(2 << 20)}),
         Plan(names.READINGS, partitions, stream | {"max.message.bytes": str(16 << 20)}),
@@ -53,9 +59,10 @@ def plans(
 
 
 def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dict[str, TopicFacts]:
-    """Make the topics that are missing and record their identity. Raises RefusedError where one differs.
+    """Create the topics that are missing and record their identity. Raises RefusedError where one differs.
 
-    The first plan must be `platform.control`: the others' identities are written there.
+    `wanted` must contain `platform.facts` and `platform.control`: identities are written there. A platform of an older
+    release, which has no `platform.facts`, gets it with the identities found in `platform.control`.
     """
     admin = clients.admin(settings)
     new = [NewTopic(p.name, p.partitions, replication, config=p.config) for p in wanted]
@@ -72,7 +79,7 @@ def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dic
                 f"topic {plan.name} has {ids[plan.name][1]} partitions, settings say {plan.partitions}: the number of"
                 " partitions is fixed for a topic's life; set it back or move the data to a new platform"
             )
-    return _record(settings, ids)
+    return _recorded_anew(settings, ids)
 
 
 def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, int]]:
@@ -89,76 +96,93 @@ def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, in
             time.sleep(0.2)
 
 
-def _record(settings: KafkaSettings, ids: dict[str, tuple[str, int]]) -> dict[str, TopicFacts]:
-    known = read_control(settings)
-    facts: dict[str, TopicFacts] = {}
-    producer = None
-    for name, (topic_id, partitions) in ids.items():
-        key = topic_key(name)
-        old = TopicFacts.decode(key, known[key][1]) if key in known else None
-        if old is not None and old.topic_id == topic_id:
-            facts[name] = old
-            continue
-        facts[name] = TopicFacts(topic_id, 0 if old is None else old.epoch + 1, partitions)
-        producer = producer or clients.producer(settings)
-        producer.produce(names.CONTROL, key=key, value=facts[name].encode())
-    if producer is not None and producer.flush(_TIMEOUT_S):
-        raise RetryableError("cannot write topic identities to platform.control")
-    return facts
+def record(settings: KafkaSettings, new: Mapping[str, TopicFacts]) -> None:
+    """Record identities of topics. Raises RetryableError when Kafka does not acknowledge them.
 
-
-def read_control(settings: KafkaSettings) -> dict[str, tuple[int, bytes]]:
-    """The newest (offset, value) of every key of `platform.control`; tombstones are left out."""
-    consumer = clients.consumer(
-        settings, clients.READER, more={"auto.offset.reset": "earliest", "enable.partition.eof": True}
+    They are also written to `platform.control`, where releases before 0.2 read them.
+    """
+    places = (names.FACTS, names.CONTROL)
+    produce_confirmed(
+        settings, [NewRecord(place, f.encode(), key=topic_key(name)) for name, f in new.items() for place in places]
     )
-    try:
-        return _read_all(consumer)
-    finally:
-        consumer.close()
 
 
-def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    deadline = time.monotonic() + _TIMEOUT_S
-    while True:
-        try:
-            low, high = consumer.get_watermark_offsets(partition, timeout=_TIMEOUT_S)
-            return low, high
-        except KafkaException as error:  # a topic just made has no leader yet
-            if time.monotonic() > deadline or error.args[0].name() not in _LEADERLESS:
-                raise RetryableError(f"cannot read platform.control: {error.args[0].str()}") from error
-            time.sleep(0.1)
+def _recorded_anew(settings: KafkaSettings, live: dict[str, tuple[str, int]]) -> dict[str, TopicFacts]:
+    """Identities of topics that exist; those that were not known yet are recorded."""
+    known, broken = _decoded(newest_values(settings, names.FACTS))
+    older: dict[str, TopicFacts] = {}
+    if any(name not in known or known[name].topic_id != topic_id for name, (topic_id, _) in live.items()):
+        older, _ = _decoded(newest_values(settings, names.CONTROL))
+    for name in sorted(broken & live.keys() - older.keys()):
+        raise RefusedError(
+            f"the epoch of topic {name} is not known: its record in {names.FACTS} is broken and {names.CONTROL} has no"
+            f' copy. Write {topic_key(name)!r} there as {{"topic_id": "{live[name][0]}", "epoch": E, "partitions":'
+            f" {live[name][1]}}}; E is the highest epoch that rows of this topic have in ClickHouse"
+        )
+    found = {name: _identity(topic, known.get(name), older.get(name)) for name, topic in live.items()}
+    new = {name: one for name, one in found.items() if known.get(name) != one}
+    if new:
+        record(settings, new)
+    return found
 
 
-def _read_all(consumer: Consumer) -> dict[str, tuple[int, bytes]]:
-    low, high = _bounds(consumer, TopicPartition(names.CONTROL, 0))
+def _identity(live: tuple[str, int], known: TopicFacts | None, older: TopicFacts | None) -> TopicFacts:
+    """The identity of a topic: as recorded, in `platform.facts` or where older releases did, or that of a new topic."""
+    topic_id, partitions = live
+    recorded_before = [one for one in (known, older) if one is not None]
+    for one in recorded_before:
+        if one.topic_id == topic_id:
+            return one
+    return TopicFacts(topic_id, 1 + max((one.epoch for one in recorded_before), default=-1), partitions)
+
+
+def newest_values(settings: KafkaSettings, topic: str) -> dict[str, tuple[int, bytes]]:
+    """The newest (offset, value) of every key of a topic of one partition; tombstones are left out.
+
+    Raises RetryableError when Kafka does not answer. A key that is no UTF-8 is read with replacement characters.
+    """
     found: dict[str, tuple[int, bytes]] = {}
-    consumer.assign([TopicPartition(names.CONTROL, 0, low)])
-    deadline = time.monotonic() + _TIMEOUT_S
-    position = low
-    while position < high:
-        for message in consumer.consume(500, 0.02):
-            failure = message.error()
-            if failure is not None:
-                if failure.name() == "_PARTITION_EOF":
-                    position = high
-                    continue
-                raise RetryableError(f"cannot read platform.control: {failure.str()}")
-            position = (message.offset() or 0) + 1
-            key, value = (message.key() or b"").decode(), message.value()
+    with LogReader(settings) as log:
+        for message in log.records(topic, {0: (OLDEST, NEWEST)}):
+            key, value = (message.key() or b"").decode("utf-8", "replace"), message.value()
             if value is None:
                 found.pop(key, None)
             else:
                 found[key] = (message.offset() or 0, value)
-        if time.monotonic() > deadline:
-            raise RetryableError("reading platform.control takes too long")
     return found
+
+
+def read_control(settings: KafkaSettings) -> dict[str, tuple[int, bytes]]:
+    """`newest_values` of `platform.control`."""
+    return newest_values(settings, names.CONTROL)
+
+
+def recorded(settings: KafkaSettings) -> dict[str, TopicFacts]:
+    """The recorded identity of every topic. Reads `platform.facts` only, which is small. Raises RetryableError."""
+    return _decoded(newest_values(settings, names.FACTS))[0]
+
+
+def _decoded(values: Mapping[str, tuple[int, bytes]]) -> tuple[dict[str, TopicFacts], set[str]]:
+    """Identities by topic, and the topics whose record is broken."""
+    found, broken = {}, set()
+    for key, (offset, value) in values.items():
+        topic = topic_of(key)
+        if topic is not None:
+            try:
+                found[topic] = TopicFacts.decode(key, value)
+            except ContractError as error:
+                log.error("offset %d: an identity of a topic is ignored: %s", offset, error)
+                broken.add(topic)
+    return found, broken
 
 
 def facts(settings: KafkaSettings, *wanted: str) -> dict[str, TopicFacts]:
     """Identities of topics as recorded. Raises RetryableError while `millrace init` has not run."""
-    known = read_control(settings)
-    missing = [name for name in wanted if topic_key(name) not in known]
+    try:
+        known = recorded(settings)
+    except RetryableError as error:
+        raise RetryableError(f"{error}. Is Kafka up, and did `millrace init` run?") from error
+    missing = [name for name in wanted if name not in known]
     if missing:
-        raise RetryableError(f"topics {', '.join(missing)} are not there yet: run `millrace init` first")
-    return {name: TopicFacts.decode(topic_key(name), known[topic_key(name)][1]) for name in wanted}
+        raise RetryableError(f"topics {', '.join(missing)} are not registered yet: run `millrace init` first")
+    return {name: known[name] for name in wanted}

@@ -25,10 +25,10 @@ from runtime.kafka import clients, rights, topics
 from runtime.kafka.rights import RIGHTS
 from runtime.settings import KafkaSettings
 from runtime.stage.faust_app import credentials
-from schemas.topics import CONTROL, DERIVED, RAW, READINGS, STAGES, state_topic
+from schemas.topics import CONTROL, DERIVED, FACTS, RAW, READINGS, STAGES, state_topic
 from tests.servers import KafkaServer
 
-TOPICS = (CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES))
+TOPICS = (FACTS, CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES))
 SECURE = """
 listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SECURE://localhost:{secure}
