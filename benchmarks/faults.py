@@ -28,7 +28,7 @@ from local.fleet.signals import DAY_MS, Signals
 from schemas import readings
 from schemas.control import Device, device_key
 from schemas.headers import Version
-from streams.anomaly.core import told, watch
+from streams.anomaly.core import outputs, watch
 from streams.anomaly.core.parts import Parts, Seen
 from streams.anomaly.core.plan import Plan
 from streams.anomaly.detectors import Detectors, check, default
@@ -141,10 +141,10 @@ def judge(fleet: Fleet, settings: Detectors) -> tuple[list[dict[str, Any]], int,
         parts.seen = Seen()
         watch.readings(parts, batch)
         watch.tick(parts, now_ms)
-        while len(parts.told.anomalies):
-            parts.told.anomalies.take()
-        while len(parts.told.incidents):
-            found = told.incidents_batch(parts.told.incidents.take(), parts.told, parts.table, parts.owners)
+        while len(parts.pending.anomalies):
+            parts.pending.anomalies.take()
+        while len(parts.pending.incidents):
+            found = outputs.incidents_batch(parts.pending.incidents.take(), parts.pending, parts.table, parts.owners)
             rows += _plain(found)
         cost_s += cpu_s() - begin
         count += batch.num_rows

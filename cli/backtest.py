@@ -28,7 +28,7 @@ from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.headers import Version
 from schemas.vocabulary import IncidentState
-from streams.anomaly.core import told, watch
+from streams.anomaly.core import outputs, watch
 from streams.anomaly.core.parts import Parts, Seen
 from streams.anomaly.core.plan import Plan
 from streams.anomaly.detectors import Detectors, check
@@ -122,10 +122,10 @@ class Backtest:
 
     def _collect(self, parts: Parts) -> None:
         self.run.points.update(parts.seen.points)
-        while len(parts.told.anomalies):
-            parts.told.anomalies.take()
-        while len(parts.told.incidents):
-            batch = told.incidents_batch(parts.told.incidents.take(), parts.told, parts.table, parts.owners)
+        while len(parts.pending.anomalies):
+            parts.pending.anomalies.take()
+        while len(parts.pending.incidents):
+            batch = outputs.incidents_batch(parts.pending.incidents.take(), parts.pending, parts.table, parts.owners)
             for row in batch.to_pylist():
                 self.run.incidents[row["incident"]] = row | {"severity": SEVERITIES[row["severity"]]}
 

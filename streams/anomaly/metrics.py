@@ -13,7 +13,7 @@ OPENED = Counter("millrace_anomaly_incidents_total", "incidents opened", ["detec
 CLOSED = Counter("millrace_anomaly_incidents_closed_total", "incidents closed", ["detector"])
 REFUSED = Counter(
     "millrace_anomaly_refused_total",
-    "readings not judged: device_series and partition_series have no room for one more series, not_finite is no number;"
+    "readings not judged: device_series and partition_series have no room for another series, not_finite is NaN or inf;"
     " open_incidents are points that would have opened too many at once",
     ["reason"],
 )

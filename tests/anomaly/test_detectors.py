@@ -22,7 +22,10 @@ MISTAKES = [
     ("rules:\n- {role: 'a b', detectors: []}", "f:2: rule 1: role must match"),
     ("rules:\n- {labels: {site: [1]}, detectors: []}", "f:2: rule 1: labels: site must be a text, not a list"),
     ("rules:\n- detectors: [residul]", "f:2: rule 1: there is no detector 'residul'; did you mean 'residual'?"),
-    ("rules:\n- detectors: [{rate: {max: 1/s}, stuck: {}}]", "f:2: rule 1: a detector is a kind, or one kind and what"),
+    (
+        "rules:\n- detectors: [{rate: {max: 1/s}, stuck: {}}]",
+        "f:2: rule 1: a detector is a kind, or one kind",
+    ),
     ("rules:\n- detectors: [rate]", "f:2: rule 1: rate: 'max' is missing"),
     ("rules:\n- detectors: [rate: {max: 5}]", "f:2: rule 1: rate: max must be like 0.5/s, 5/min or 20/h, not 5"),
     ("rules:\n- detectors: [rate: {max: 0/s}]", "f:2: rule 1: rate: max must be from 1e-12 to 1e+30, not 0"),
@@ -46,7 +49,7 @@ MISTAKES = [
     ("rules: []\nshifts: [{group: site, share: 130 %}]", "shift 1: share must be like 30 %"),
     ("rules: []\nshifts: [{group: site, devices: 1}]", "shift 1: devices must be a whole number from 2"),
     ("rules: []\nshifts: [{group: site, within: 2d}]", "shift 1: within must be from 1s to 1d, not '2d'"),
-    ("rules: []\nshifts:\n- {group: site}\n- {group: site}", "f:4: 'site' stands twice"),
+    ("rules: []\nshifts:\n- {group: site}\n- {group: site}", "f:4: 'site' is given twice"),
     ("rules: []\nincidents: {quiet: 5}", "f:2: incidents: quiet must be like 30s"),
 ]
 

@@ -5,8 +5,8 @@ rows.py              a batch as columns                        parts.py      all
 plan.py              settings compiled to arrays               sequence.py   rows by series, each with what was before
 memory.py, owners.py what is known of series and devices       points.py     strange readings as detectors find them
 residual.py, residual_kernel.py   not like it was before       fixed.py      limits, rate, stuck value
-silence.py           nothing heard                             marks.py      what operators said
+silence.py           no readings                               marks.py      what operators said
 incidents.py         points become incidents                   ids.py        names that are functions of what they name
 shifts.py            many devices at once, counted             grouping.py   the same at work
-telling.py, told.py, explain.py   rows that are told, and their words       warm.py   before the first record
+incident_rows.py, outputs.py, explain.py   output rows, and their texts     warm.py   before the first record
 """

@@ -1,4 +1,4 @@
-"""Why a reading is strange, in one line of plain words. A pure function of numbers, so it is written where it is told
+"""Why a reading is strange, in one line of plain words. A pure function of numbers, so it is written where it is used
 and kept nowhere."""
 
 import math
@@ -21,7 +21,7 @@ _BESIDES: Final = {
 
 
 def number(value: float, width: float = math.nan) -> str:
-    """Four digits, or as many as stand before the point; where values are told beside a range of that width, as many as
+    """Four digits, or as many as the integer part has; beside a range of that width, as many as
     its tenths need."""
     if math.isfinite(width) and width > 0 and abs(value) < 1e9:
         tenths = int(f"{width:e}".rpartition("e")[2]) - 1
@@ -44,10 +44,10 @@ def explain(slot: int, value: float, low: float, high: float, facts: Facts) -> s
 
 def _residual(value: float, low: float, high: float, facts: Facts) -> str:
     width = high - low
-    told, expected = number(value, width), f"{number(low, width)} to {number(high, width)}"
+    shown, expected = number(value, width), f"{number(low, width)} to {number(high, width)}"
     if math.isnan(low) or not low <= value <= high:
-        return f"{told}; usual at this hour {expected}"
-    return f"{told}; within the usual {expected}, {_BESIDES[SIGNALS[int(facts[0])]]}"
+        return f"{shown}; usual at this hour {expected}"
+    return f"{shown}; within the usual {expected}, {_BESIDES[SIGNALS[int(facts[0])]]}"
 
 
 def _limits(value: float, low: float, high: float, facts: Facts) -> str:

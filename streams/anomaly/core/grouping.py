@@ -7,34 +7,34 @@ import numpy as np
 from runtime.columns.arrays import positions
 from runtime.columns.types import Bool, Int64
 from streams.anomaly.core import shifts
+from streams.anomaly.core.incident_rows import changed
 from streams.anomaly.core.incidents import OPEN, Event, Strange
+from streams.anomaly.core.outputs import GROUP
 from streams.anomaly.core.parts import Parts
 from streams.anomaly.core.plan import SILENCE, SLOTS
 from streams.anomaly.core.shifts import NOTHING, Group, Key
 from streams.anomaly.core.silence import Silent
-from streams.anomaly.core.telling import changed
-from streams.anomaly.core.told import GROUP
 from streams.anomaly.detectors import ALL, SHIFT, Shift
 
-TOLD_POINTS: Final = 100
-"""Points of a group's incident that are told whatever they are; beyond, the first of each device."""
-_TELL_TIMES: Final = 2
-_TELL_EVERY_MS: Final = 10_000
-"""An update is worth telling when twice as many devices are in it, and not more often than every ten seconds."""
+REPORTED_POINTS: Final = 100
+"""Points of a group's incident that are always written; beyond these only the first of each device."""
+_UPDATE_FACTOR: Final = 2
+_UPDATE_INTERVAL_MS: Final = 10_000
+"""An update is written when twice as many devices are in it, and not more often than every ten seconds."""
 
 
 # --- points
 
 
 def cover(parts: Parts, strange: Strange) -> tuple[Any, Bool]:
-    """(uint64[points], id of the group's incident that each belongs to, 0: none; whether each is worth telling).
+    """(uint64[points], id of the group's incident that each belongs to, 0: none; whether each is written).
 
     All are silences, or none is.
     """
     series = strange.key // SLOTS
-    found, tell = np.zeros(len(series), np.uint64), np.zeros(len(series), bool)
+    found, written = np.zeros(len(series), np.uint64), np.zeros(len(series), bool)
     if not parts.plan.settings.shifts:
-        return found, tell
+        return found, written
     silent = int(strange.key[0]) % SLOTS == SILENCE
     each, first, which = np.unique(series, return_index=True, return_inverse=True)
     before_ms = np.full(len(each), -1) if silent else parts.memory.strange_ms[each]
@@ -47,15 +47,15 @@ def cover(parts: Parts, strange: Strange) -> tuple[Any, Bool]:
         at = positions((found == 0) & _holds(parts, key, series))
         if len(at):
             new = is_first[at] & (before_ms[which[at]] < group.opened_ms)
-            tell[at] = new | (group.points < TOLD_POINTS)
+            written[at] = new | (group.points < REPORTED_POINTS)
             found[at] = group.id
             _add(parts, group, strange.where(at), int(np.count_nonzero(new)))
             if silent:
                 parts.memory.silent[series[at]] = Silent.COVERED
     for key, group in opened:
         group.devices = group.count
-        tell_of(parts, key, group, Event.OPENED)
-    return found, tell
+        report(parts, key, group, Event.OPENED)
+    return found, written
 
 
 def _open_ones(parts: Parts, silent: bool) -> list[tuple[Key, Group]]:
@@ -121,7 +121,7 @@ def _too_many(parts: Parts, shift: Shift, key: Key, group: Group) -> bool:
 
 
 def _members(parts: Parts, key: Key) -> int:
-    """Devices of the group that were ever heard of, with this metric."""
+    """Devices of the group that were ever seen with this metric."""
     every = np.arange(parts.table.size)
     inside = every[_holds(parts, key, every)]
     return len(np.unique(parts.table.device_of(inside))) if key.is_silence else len(inside)
@@ -160,17 +160,17 @@ def _rest(rows: Any) -> tuple[Any, ...]:
     return rows["low"], rows["high"], rows["facts"], rows["severity"]
 
 
-# --- telling and closing
+# --- updates and closing
 
 
-def tell_of(parts: Parts, key: Key, group: Group, event: Event, part_of: int = 0) -> None:
+def report(parts: Parts, key: Key, group: Group, event: Event, part_of: int = 0) -> None:
     """A row of telemetry.incidents about a group."""
     group.told_devices, group.told_ms = group.devices, parts.now_ms
     within_s = next((shift.within_s for shift in parts.plan.settings.shifts if shift.group == key.field), 0)
     values = {
         "incident": group.id,
         "event": event,
-        "detector": parts.told.words.add(SHIFT),
+        "detector": parts.pending.words.add(SHIFT),
         "slot": group.worst_slot,
         "severity": group.severity,
         "series": GROUP,
@@ -187,8 +187,8 @@ def tell_of(parts: Parts, key: Key, group: Group, event: Event, part_of: int = 0
         "points": group.points,
         "devices": group.devices,
         "part_of": part_of,
-        "scope": parts.told.words.add(key.field),
-        "subject": parts.told.words.add(words(parts, key)[0]),
+        "scope": parts.pending.words.add(key.field),
+        "subject": parts.pending.words.add(words(parts, key)[0]),
         "channel": key.channel,
         "metric": key.metric,
         "members": group.members,
@@ -196,17 +196,17 @@ def tell_of(parts: Parts, key: Key, group: Group, event: Event, part_of: int = 0
         "worst": group.worst_series,
     }
     unsigned = ("incident", "part_of")
-    parts.told.changed({k: np.array([value], np.uint64 if k in unsigned else None) for k, value in values.items()})
+    parts.pending.changed({k: np.array([value], np.uint64 if k in unsigned else None) for k, value in values.items()})
 
 
 def _close(parts: Parts, key: Key, group: Group, part_of: int = 0) -> None:
-    tell_of(parts, key, group, Event.CLOSED, part_of)
+    report(parts, key, group, Event.CLOSED, part_of)
     parts.seen.closed[SHIFT] += 1
     group.id = 0
 
 
 def tick(parts: Parts) -> Int64:
-    """Tell and close what there is to. Returns series whose silence nothing covers any more."""
+    """Write updates and close what is over. Returns series whose silence nothing covers any more."""
     quiet_ms = 1000 * parts.plan.settings.incidents.quiet_s
     bare: list[Int64] = [np.zeros(0, np.int64)]
     for key, group in list(parts.shifts.open()):
@@ -215,8 +215,10 @@ def tick(parts: Parts) -> Int64:
         if group.seen_ms + quiet_ms < parts.now_ms:
             _close(parts, key, group)
             bare.append(_uncover(parts, key))
-        elif group.devices >= _TELL_TIMES * group.told_devices and group.told_ms + _TELL_EVERY_MS <= parts.now_ms:
-            tell_of(parts, key, group, Event.UPDATED)
+        elif (
+            group.devices >= _UPDATE_FACTOR * group.told_devices and group.told_ms + _UPDATE_INTERVAL_MS <= parts.now_ms
+        ):
+            report(parts, key, group, Event.UPDATED)
     parts.shifts.forget(parts.plan.settings.shifts, parts.now_ms)
     return np.concatenate(bare)
 

@@ -21,7 +21,7 @@ def of_group(field: str, subject: str, channel: str, metric: str, now_ms: int) -
 
 
 def text(number: int) -> str:
-    """As it is told: 16 hex digits."""
+    """As text: 16 hex digits."""
     return f"{number:016x}"
 
 

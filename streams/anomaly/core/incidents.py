@@ -1,5 +1,5 @@
 """Points become incidents: one of a series and detector at a time, from its first strange reading until none came for a
-while. A bounded table, sorted by (series, slot); what happens to it is told by rows (told.py).
+while. A bounded table, sorted by (series, slot); each change is written as a row (outputs.py).
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ MAX_OPENED: Final = 5_000
 """By one record; points that would open more are refused and counted."""
 SEVERE: Final = 0.9
 """From this score on an incident is one step worse than its detector says."""
-_TELL_EVERY_MS: Final = 10_000
-_TELL_SCORE: Final = 0.1
-_TELL_TIMES: Final = 10
-"""An update is worth telling when it is worse by a step of severity or so much score, or has so many times the points;
+_UPDATE_INTERVAL_MS: Final = 10_000
+_UPDATE_SCORE: Final = 0.1
+_UPDATE_FACTOR: Final = 10
+"""An update is written when it is worse by a step of severity or so much score, or has so many times the points;
 and not more often than every ten seconds."""
 
 ROW: Final = np.dtype(
@@ -51,7 +51,7 @@ ROW: Final = np.dtype(
     ]
 )
 """`opened_ms`, `peak_ms`, `last_ms`: event times; `seen_ms`, `closed_ms`: stream time of the last point and of
-the closing. `told_…`: what the last row that was told of it said."""
+the closing. `told_…`: values of the last row written for it."""
 
 Rows = Any
 """An array of ROW."""
@@ -75,7 +75,7 @@ class Strange:
 
 
 class Event(IntEnum):
-    """What a row tells; the order is that of vocabulary.IncidentState."""
+    """What a row reports; the order is that of vocabulary.IncidentState."""
 
     OPENED = 0
     UPDATED = 1
@@ -125,8 +125,8 @@ class Incidents:
         self.rows["state"][back], self.rows["closed_ms"][back] = OPEN, -1
         let_in = places >= 0
         self._add(strange.where(let_in), places[let_in], now_ms)
-        news.append((Event.OPENED, self._told(self.find(np.sort(strange.key[new])), now_ms)))
-        news.append((Event.UPDATED, self._told(back, now_ms)))
+        news.append((Event.OPENED, self._reported(self.find(np.sort(strange.key[new])), now_ms)))
+        news.append((Event.UPDATED, self._reported(back, now_ms)))
         ids = np.zeros(len(places), np.uint64)
         ids[let_in] = self.rows["id"][places[let_in]]
         return ids, news
@@ -164,29 +164,29 @@ class Incidents:
         rows["severity"][to] = np.maximum(rows["severity"][to], np.minimum(severity, Severity.CRITICAL))
 
     def tick(self, now_ms: int, quiet_ms: Quiet, cool_down_ms: int) -> News:
-        """Close what was quiet, forget what has cooled down. A silence closes when the series is heard of again."""
+        """Close what was quiet, forget what has cooled down. A silence closes when a reading of the series arrives."""
         rows = self.rows
         if not len(rows):
             return []
         maybe = positions((rows["state"] == OPEN) & (rows["key"] % SLOTS != SILENCE))
         quiet = maybe[rows["seen_ms"][maybe] + quiet_ms(rows["key"][maybe]) < now_ms]
         closed = self.close(quiet, now_ms)
-        told = self._told(positions((rows["state"] == OPEN) & self._worth_telling(now_ms)), now_ms)
+        updated = self._reported(positions((rows["state"] == OPEN) & self._needs_update(now_ms)), now_ms)
         self.rows = rows[(rows["state"] == OPEN) | (rows["closed_ms"] + cool_down_ms >= now_ms)]
-        return [(Event.UPDATED, told), (Event.CLOSED, closed)]
+        return [(Event.UPDATED, updated), (Event.CLOSED, closed)]
 
-    def _worth_telling(self, now_ms: int) -> Bool:
+    def _needs_update(self, now_ms: int) -> Bool:
         rows = self.rows
         changed: Bool = rows["severity"] > rows["told_severity"]
-        changed |= rows["peak_score"] >= rows["told_score"] + _TELL_SCORE
-        changed |= rows["points"] >= _TELL_TIMES * rows["told_points"]
-        changed &= rows["told_ms"] + _TELL_EVERY_MS <= now_ms
+        changed |= rows["peak_score"] >= rows["told_score"] + _UPDATE_SCORE
+        changed |= rows["points"] >= _UPDATE_FACTOR * rows["told_points"]
+        changed &= rows["told_ms"] + _UPDATE_INTERVAL_MS <= now_ms
         return changed
 
     def close(self, places: Int64, now_ms: int) -> Rows:
         """Close these rows, which are open, and return them; they cool down."""
         self.rows["state"][places], self.rows["closed_ms"][places] = COOLING, now_ms
-        return self._told(places, now_ms)
+        return self._reported(places, now_ms)
 
     def drop(self, places: Int64, now_ms: int) -> Rows:
         """Close these rows and forget them: what follows is another incident. Returns those that were open."""
@@ -196,9 +196,13 @@ class Incidents:
         self.rows = self.rows[keep]
         return found
 
-    def _told(self, places: Int64, now_ms: int) -> Rows:
+    def _reported(self, places: Int64, now_ms: int) -> Rows:
         rows = self.rows
-        for told, now in (("told_severity", "severity"), ("told_score", "peak_score"), ("told_points", "points")):
-            rows[told][places] = rows[now][places]
+        for reported, current in (
+            ("told_severity", "severity"),
+            ("told_score", "peak_score"),
+            ("told_points", "points"),
+        ):
+            rows[reported][places] = rows[current][places]
         rows["told_ms"][places] = now_ms
         return rows[places].copy()

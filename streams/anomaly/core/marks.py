@@ -73,7 +73,7 @@ def power(level: int) -> float:
 
 
 class Harder:
-    """The marks of series as arrays, made anew when marks, series or settings change; no part of the state."""
+    """The marks of series as arrays, rebuilt when marks, series or settings change; no part of the state."""
 
     def __init__(self) -> None:
         self._place: Any = np.zeros(0, np.int32)

@@ -13,11 +13,11 @@ from runtime.columns.types import Int32, Int64
 from streams.anomaly.core.incidents import ROW, Incidents
 from streams.anomaly.core.marks import Harder, Marks
 from streams.anomaly.core.memory import Memory
+from streams.anomaly.core.outputs import PendingRows
 from streams.anomaly.core.owners import Owners
 from streams.anomaly.core.plan import NO_RULE, RESIDUAL, Plan
 from streams.anomaly.core.residual import WARM_UP, Residual
 from streams.anomaly.core.shifts import Shifts
-from streams.anomaly.core.told import Told
 from streams.anomaly.detectors import SHIFT
 
 _RESIDUAL: Final = "residual_"
@@ -49,7 +49,7 @@ class Parts:
         self.table = SeriesTable()
         self.registry = Registry(self.table.devices)
         self.memory, self.owners, self.residual = Memory(plan.width), Owners(), Residual()
-        self.incidents, self.shifts, self.told = Incidents(), Shifts(), Told()
+        self.incidents, self.shifts, self.pending = Incidents(), Shifts(), PendingRows()
         self.marks, self.harder = Marks(), Harder()
         self.rules: Int32 = np.zeros(0, np.int32)
         self.seen = Seen()
@@ -85,7 +85,7 @@ class Parts:
         return np.array(found, np.int32)[which]
 
     def harden(self) -> None:
-        """Make `harder` anew: marks, series or settings are others."""
+        """Rebuild `harder`: marks, series or settings have changed."""
         marked = []
         for (scope, device, channel, metric, name), level in self.marks.levels.items():
             series = self.table.find_one(device, channel, metric) if scope == DEVICE and name != SHIFT else NO_RULE
@@ -105,7 +105,7 @@ class Parts:
             **self.memory.arrays(size),
             **self.owners.arrays(self.table.devices.size),
             **{_RESIDUAL + name: array[:size] for name, array in self.residual.arrays().items()},
-            **self.told.arrays(),
+            **self.pending.arrays(),
             "incidents": np.frombuffer(self.incidents.rows.tobytes(), np.uint8),
         }
         return meta, arrays
@@ -123,7 +123,7 @@ class Parts:
         parts.owners.restore(arrays)
         own = {name: arrays[_RESIDUAL + name] for name in parts.residual.arrays()}
         parts.residual = Residual.restored(own)
-        parts.told.restore(arrays)
+        parts.pending.restore(arrays)
         parts.incidents.rows = np.frombuffer(arrays["incidents"].tobytes(), ROW).copy()
         parts.grow()
         return parts
@@ -141,6 +141,6 @@ class Parts:
             "incidents": self.incidents.open,
             "shifts": sum(1 for _ in self.shifts.open()),
             "marked": len(self.marks.levels),
-            "waiting": len(self.told.anomalies) + len(self.told.incidents),
+            "waiting": len(self.pending.anomalies) + len(self.pending.incidents),
             "bytes": sum(part.nbytes for part in parts),
         }

@@ -12,7 +12,7 @@ from runtime.columns.types import Bool, Float64, Int64
 @dataclass(frozen=True, slots=True)
 class Points:
     """Columns. `row`: of the batch; `slot`: of the detector (plan.py); `score`: 0.5 to 1; `low`, `high`: expected
-    range, NaN where there is none; `facts`: float64[points, 3], what the explanation tells, by kind of detector."""
+    range, NaN where there is none; `facts`: float64[points, 3], for the explanation, by kind of detector."""
 
     row: Int64
     slot: Int64
@@ -37,9 +37,9 @@ def points_of(strange: Bool, order: Any, slot: int, score: Any, low: Any, high: 
     at = positions(strange)
     if not len(at):
         return []
-    told = np.full((len(at), 3), np.nan)
+    known = np.full((len(at), 3), np.nan)
     for k, fact in enumerate(facts):
-        told[:, k] = fact[at]
+        known[:, k] = fact[at]
     none = np.full(len(at), np.nan)
     return [
         Points(
@@ -48,7 +48,7 @@ def points_of(strange: Bool, order: Any, slot: int, score: Any, low: Any, high: 
             score[at],
             none if low is None else low[at],
             none if high is None else high[at],
-            told,
+            known,
         )
     ]
 

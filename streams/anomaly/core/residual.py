@@ -1,6 +1,6 @@
 """The residual detector: how strange is a reading, given what its series did before?
 
-Constant work and constant state a series, whole batches at once; docs/detection.md tells how it works. The arithmetic
+Constant work and constant state a series, whole batches at once; docs/detection.md explains it. The arithmetic
 is in residual_kernel.py. Here it is applied to columns: rows of different series at once, rows of one series in their
 order. Pure: the same rows give the same bytes, however they are cut into batches.
 """
@@ -24,7 +24,7 @@ from streams.anomaly.core.residual_kernel import (
     SIGNALS,
     WARM_UP,
     Reading,
-    anew,
+    reset,
     step,
 )
 
@@ -62,8 +62,8 @@ class Found:
         """The name of a row's strangest signal, for an explanation."""
         return SIGNALS[int(self.signal[row])]
 
-    def put(self, rows: Any, told: Any) -> None:
-        self.score[rows], self.alert[rows], self.low[rows], self.high[rows], self.signal[rows] = told
+    def put(self, rows: Any, judged: Any) -> None:
+        self.score[rows], self.alert[rows], self.low[rows], self.high[rows], self.signal[rows] = judged
 
 
 class Residual:
@@ -140,41 +140,41 @@ class Residual:
         state = self.state.take(given.series, axis=0).T.copy()
         of_signals = state[_PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS), -1)
         reading = Reading(given.time_ms, given.value, given.threshold, mean, spread, seen)
-        of_series, of_signals, mean, spread, told, turned = step(ARRAYS, state[:_PER_SERIES], of_signals, reading)
+        of_series, of_signals, mean, spread, judged, turned = step(ARRAYS, state[:_PER_SERIES], of_signals, reading)
         for array, after in zip(hours, (mean, spread, np.minimum(seen + 1.0, _OFTEN)), strict=True):
             array[at] = after
         self.state[given.series] = np.concatenate([of_series, *of_signals]).T
         for number in given.series[turned].tolist():
-            self._anew(number)
-        return told
+            self._reset(number)
+        return judged
 
     def _one_by_one(self, given: "_Columns", found: Found) -> None:
         """Rows of one series."""
         number = int(given.series[0])
         mean, spread, seen = self.mean[number], self.spread[number], self.seen[number]
         of_series, of_signals = self._plain(number)
-        told = []
+        judged = []
         for hour, time_ms, value, threshold in given.tuples():
             count = int(seen[hour])
             reading = Reading(time_ms, value, threshold, float(mean[hour]), float(spread[hour]), float(count))
             of_series, of_signals, mean[hour], spread[hour], one, turned = step(FLOATS, of_series, of_signals, reading)
             seen[hour] = min(count + 1, _OFTEN)
-            told.append(one)
+            judged.append(one)
             if turned:
                 self.state[number, :_PER_SERIES] = of_series
-                of_series, of_signals = self._anew(number)
+                of_series, of_signals = self._reset(number)
         self.state[number] = np.concatenate([of_series, np.array(of_signals).T.reshape(-1)])
-        found.put(given.rows, zip(*told, strict=True))
+        found.put(given.rows, zip(*judged, strict=True))
 
     def _plain(self, number: int) -> tuple[Any, Any]:
         """(OF_SERIES, OF_SIGNAL of each signal) of a series as lists of floats."""
         of_signals = self.state[number, _PER_SERIES:].reshape(len(OF_SIGNAL), len(SIGNALS))
         return self.state[number, :_PER_SERIES].tolist(), of_signals.T.tolist()
 
-    def _anew(self, number: int) -> tuple[Any, Any]:
+    def _reset(self, number: int) -> tuple[Any, Any]:
         """Forget what was learnt of a series that is judged in another way from now on."""
         state = self.state[number]
-        state[:] = *anew(state[:_PER_SERIES].tolist()), *FRESH[_PER_SERIES:]
+        state[:] = *reset(state[:_PER_SERIES].tolist()), *FRESH[_PER_SERIES:]
         self.seen[number] = 0
         return self._plain(number)
 

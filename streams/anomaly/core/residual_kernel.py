@@ -102,10 +102,10 @@ class Reading(NamedTuple):
 
 
 def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """(OF_SERIES after, OF_SIGNAL after, mean of the hour after, spread of the hour after, what is told, turned).
+    """(OF_SERIES after, OF_SIGNAL after, mean of the hour after, spread of the hour after, what is judged, turned).
 
-    Told are score, alert, low, high, signal. `low` and `high` are NaN and the score is 0 during the warm-up. Where
-    `turned` is set, the series is judged in another way from now on, and must learn anew (`anew`).
+    Judged are score, alert, low, high, signal. `low` and `high` are NaN and the score is 0 during the warm-up. Where
+    `turned` is set, the series is judged in another way from now on, and must warm up again (`reset`).
     """
     where = ops.where
     n, before_ms, interval_s, last, rises, falls, counter, pause, habit, spread, shift, level, variability = of_series
@@ -148,11 +148,18 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
     from_, to = origin + (usual + below / scale) * unit, origin + (usual + above / scale) * unit
     low, high = where(warm, where(unit > 0.0, from_, to), math.nan), where(warm, where(unit > 0.0, to, from_), math.nan)
     after = n + 1.0, time_ms, interval_s, x, rises, falls, counter, pause, habit, spread, *signals[1:]
-    told = score, alert, low, high, signal
-    return after, of_signals, usual + residual * hour_rate, hour_spread + (size - hour_spread) * hour_rate, told, turned
+    judged = score, alert, low, high, signal
+    return (
+        after,
+        of_signals,
+        usual + residual * hour_rate,
+        hour_spread + (size - hour_spread) * hour_rate,
+        judged,
+        turned,
+    )
 
 
-def anew(of_series: Any) -> list[float]:
+def reset(of_series: Any) -> list[float]:
     """OF_SERIES of one series that turned from value to counter, or back for good."""
     _, time_ms, interval_s, last, _, _, counter, *_ = of_series
     rises = _NEVER if counter == 1.0 else 0.0
@@ -196,7 +203,7 @@ def _edge_pace(ops: Ops, n: Any, forget: Any) -> Any:
 
 
 def _interval(ops: Ops, n: Any, interval_s: Any, gap_s: Any) -> Any:
-    """Typical time between readings. Times that run backwards or stand still say nothing; a gap is an hour at most."""
+    """Typical time between readings. Times that run backwards or repeat say nothing; a gap is an hour at most."""
     gap_s = ops.least(gap_s, _GAP_S)
     share = ops.most(1.0 / ops.most(n, 1.0), 1.0 / _INTERVALS)
     return ops.where((gap_s > 0.0) & (n > 0.0), interval_s + (gap_s - interval_s) * share, interval_s)

@@ -73,7 +73,7 @@ def publishers(batch: Any, rows: Rows, table: SeriesTable) -> Any:
     numbers = devices.find(column.dictionary)
     for code in positions(numbers == NONE).tolist():
         word = column.dictionary[code].as_py()
-        known = devices.find_one(word)  # it may stand twice
+        known = devices.find_one(word)  # it may occur twice
         numbers[code] = devices.add(word) if known == NONE else known
     return numbers[_picked(_fixed(column.indices, np.int32), rows.at)]
 

@@ -15,7 +15,7 @@ class Sequence:
 
     `series` and the memory's columns are by group: one entry for each series; `spread` gives each row that of its
     series. `known`: there was a reading before; then `before` and `before_ms` are its value and event time. `once`: no
-    series stands twice, which most batches are: much is simple then.
+    series occurs twice, which most batches are: much is simple then.
     """
 
     def __init__(self, memory: Memory, series: Int32, time_ms: Int64, value: Float64) -> None:

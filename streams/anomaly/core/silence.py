@@ -2,7 +2,7 @@
 
 How long a series is usually silent is learnt from the times between the records that held some of it; a gap that raised
 an alarm counts for no more than what raised it. A device that falls silent is one incident, of the series that was
-heard of last; its other series are linked to that one. A series that falls silent while its device goes on speaking is
+heard last; its other series are linked to that one. A series that falls silent while its device goes on speaking is
 an incident of its own.
 """
 
@@ -43,7 +43,7 @@ class Silent(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Of each series in a batch: its number, receipt of its last reading there, and the ms from when it was heard of
+    """Of each series in a batch: its number, receipt of its last reading there, and the ms since its last reading
     before (0: never) to its first there; `fading`: what is left, after that, of what was usual."""
 
     series: Any
@@ -60,7 +60,7 @@ def heard_of(memory: Memory, series: Any, first_ms: Int64, last_ms: Int64) -> He
 
 
 def hear(plan: Plan, rule: Int32, memory: Memory, heard: Heard, harder: Float64 | None) -> None:
-    """Take note that these series were heard of. `rule`, `harder`: by series, as in fixed.py."""
+    """Take note that these series sent readings. `rule`, `harder`: by series, as in fixed.py."""
     series, arrivals = heard.series, memory.arrivals[heard.series]
     memory.heard_ms[series], memory.arrivals[series] = heard.last_ms, arrivals + 1
     if not plan.has(SILENCE):
@@ -81,7 +81,7 @@ def wait_ms(plan: Plan, rule: Int32, memory: Memory, series: Any, harder: Float6
 
 
 def await_again(plan: Plan, rule: Int32, memory: Memory, series: Any, harder: Float64 | None) -> None:
-    """Say when silence of these series will be a fault, from when they were last heard of."""
+    """Say when silence of these series will be a fault, counted from their last reading."""
     wait = wait_ms(plan, rule, memory, series, harder)
     due = memory.heard_ms[series] + np.where(np.isfinite(wait), wait, 0.0).astype(np.int64)
     memory.due_ms[series] = np.where(np.isfinite(wait), due, NEVER)
@@ -108,7 +108,7 @@ def fallen(memory: Memory, owners: Owners, series: Int64, device: Int64, wait: F
 
 
 def _first_of_device(memory: Memory, owners: Owners, series: Int64, device: Int64, whole: Bool) -> Bool:
-    """Of silent devices without an incident yet, the series that was heard of last; it is noted as the one."""
+    """Of silent devices without an incident yet, the series that was heard last; it is noted as the one."""
     speaker = owners.silent[device]
     open_already = (speaker != NONE) & (memory.heard_ms[speaker] >= owners.heard_ms[device])
     at = positions(whole & ~open_already)
@@ -122,7 +122,7 @@ def _first_of_device(memory: Memory, owners: Owners, series: Int64, device: Int6
 
 
 def woken(memory: Memory, owners: Owners, size: int, device_of: Int64, devices: Int64) -> Int64:
-    """Series that were linked to the silence of these devices, which speak again; they are to be awaited anew."""
+    """Series that were linked to the silence of these devices, which speak again; their deadlines are set again."""
     if not len(devices):
         return np.zeros(0, np.int64)
     owners.silent[devices] = NONE

@@ -13,7 +13,7 @@ from schemas.errors import ContractError
 from schemas.headers import DerivedHeaders, number
 from schemas.topics import ANOMALIES, INCIDENTS
 from schemas.vocabulary import Kind
-from streams.anomaly.core import told, watch
+from streams.anomaly.core import outputs, watch
 from streams.anomaly.core.parts import Parts, Seen
 from streams.anomaly.core.plan import Plan
 from streams.anomaly.detectors import Detectors, decode, default
@@ -55,15 +55,15 @@ class State:
         return self._outputs(record.kind)
 
     def _outputs(self, kind: Kind) -> list[Output]:
-        """One record of each topic for each tick, of others only where there is something to tell."""
+        """One record of each topic for each tick, for other records only if there are rows to write."""
         parts, found = self.parts, []
         for topic, schema, pending, batch in (
-            (ANOMALIES, _ANOMALIES, parts.told.anomalies, told.anomalies_batch),
-            (INCIDENTS, _INCIDENTS, parts.told.incidents, told.incidents_batch),
+            (ANOMALIES, _ANOMALIES, parts.pending.anomalies, outputs.anomalies_batch),
+            (INCIDENTS, _INCIDENTS, parts.pending.incidents, outputs.incidents_batch),
         ):
             value, size = b"", 0
             if len(pending):
-                rows = batch(pending.take(), parts.told, parts.table, parts.owners)
+                rows = batch(pending.take(), parts.pending, parts.table, parts.owners)
                 value, size = ipc.encode(rows), rows.num_rows
             if size or kind is Kind.TICK:
                 what = Kind.TICK if kind is Kind.TICK else Kind.DATA
@@ -95,7 +95,7 @@ class State:
         self.parts.harden()
 
     def _settle(self) -> None:
-        """Look up the rules of devices anew, of all that changed together: a registry may be told in one go."""
+        """Look up the rules of changed devices again, all at once: a whole registry may arrive in one go."""
         if self.changed:
             changed, self.changed = self.changed, []
             watch.reclassify(self.parts, changed)

@@ -18,7 +18,7 @@ _SETTINGS = (
 
 
 def warm() -> None:
-    """Judge, tell, snapshot and restore with a stage that is thrown away."""
+    """Judge, write, snapshot and restore with a stage that is thrown away."""
     stage = AnomalyStage()
     state = stage.create(0)
     _settings(state, check(_SETTINGS, "warm"))

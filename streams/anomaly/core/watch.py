@@ -8,6 +8,7 @@ import numpy as np
 from runtime.columns.arrays import positions
 from runtime.columns.types import Bool, Float64, Int32, Int64
 from streams.anomaly.core import fixed, grouping, rows, silence
+from streams.anomaly.core.incident_rows import changed, detectors, incident_id
 from streams.anomaly.core.incidents import Event, Strange
 from streams.anomaly.core.memory import NEVER
 from streams.anomaly.core.parts import Parts
@@ -15,10 +16,9 @@ from streams.anomaly.core.plan import NO_RULE, RESIDUAL, SILENCE, SLOTS, Plan
 from streams.anomaly.core.points import Points, excess_score, points_of, together
 from streams.anomaly.core.sequence import Sequence
 from streams.anomaly.core.silence import Silent
-from streams.anomaly.core.telling import changed, detectors, incident_id
 
-TOLD_POINTS: Final = 20
-"""So many strange readings of an incident are told one by one; those that follow are only counted in it."""
+REPORTED_POINTS: Final = 20
+"""So many strange readings of an incident are written as rows of their own; those that follow are only counted."""
 _GREATEST: Final = 1e30
 """Values are judged as if they were no greater, so that differences stay finite."""
 _USUAL_GAPS: Final = 3.0
@@ -78,11 +78,11 @@ def _residual(parts: Parts, found: rows.Rows, value: Float64, sequence: Sequence
         threshold = threshold * harder[:, RESIDUAL]
     asked = ~np.isnan(threshold)
     if asked.all():
-        told = parts.residual.step(found.series, found.time_ms, value, threshold, sequence.groups)
-        return points_of(told.alert, None, RESIDUAL, told.score, told.low, told.high, told.signal)
+        judged = parts.residual.step(found.series, found.time_ms, value, threshold, sequence.groups)
+        return points_of(judged.alert, None, RESIDUAL, judged.score, judged.low, judged.high, judged.signal)
     order = positions(asked)
-    told = parts.residual.step(found.series[order], found.time_ms[order], value[order], threshold[order])
-    return points_of(told.alert, order, RESIDUAL, told.score, told.low, told.high, told.signal)
+    judged = parts.residual.step(found.series[order], found.time_ms[order], value[order], threshold[order])
+    return points_of(judged.alert, order, RESIDUAL, judged.score, judged.low, judged.high, judged.signal)
 
 
 def _strange(parts: Parts, found: rows.Rows, points: Points) -> None:
@@ -95,19 +95,19 @@ def _strange(parts: Parts, found: rows.Rows, points: Points) -> None:
 
 
 def _to_incidents(parts: Parts, strange: Strange, received_ms: Int64, raw_row: Any, reading_index: Any) -> None:
-    """Points become parts of incidents, of groups or of single series, and are told."""
-    incident, tell = grouping.cover(parts, strange)
+    """Points become parts of incidents, of groups or of single series, and are written."""
+    incident, written = grouping.cover(parts, strange)
     single = positions(incident == 0)
     if len(single):
         rest = strange.where(single)
-        tell[single] = parts.incidents.points_of(rest.key) < TOLD_POINTS
+        written[single] = parts.incidents.points_of(rest.key) < REPORTED_POINTS
         incident[single], news = parts.incidents.take(rest, parts.now_ms, lambda *of: incident_id(parts, *of))
         changed(parts, news)
     refused = int(np.count_nonzero(incident == 0))
     if refused:
         parts.seen.refused[REFUSED_INCIDENTS] += refused
     names = detectors(parts, strange.key)
-    parts.seen.points.update(parts.told.words.word(name) for name in names.tolist())
+    parts.seen.points.update(parts.pending.words.word(name) for name in names.tolist())
     columns = {
         "incident": incident,
         "detector": names,
@@ -118,15 +118,15 @@ def _to_incidents(parts: Parts, strange: Strange, received_ms: Int64, raw_row: A
         "reading_index": reading_index,
         **{name: getattr(strange, name) for name in Strange.__dataclass_fields__ if name != "key"},
     }
-    told = positions(tell & (incident != 0))
-    parts.told.strange({name: column[told] for name, column in columns.items()})
+    rows = positions(written & (incident != 0))
+    parts.pending.strange({name: column[rows] for name, column in columns.items()})
 
 
 # --- silence
 
 
 def _wake(parts: Parts, series: Any) -> None:
-    """These series are heard of: their silences end."""
+    """Readings of these series arrived: their silences end."""
     memory = parts.memory
     flags = memory.silent[series]
     if not flags.any():
@@ -136,10 +136,10 @@ def _wake(parts: Parts, series: Any) -> None:
     changed(parts, [(Event.CLOSED, parts.incidents.close(places[places >= 0], parts.now_ms))])
     memory.silent[back] = Silent.NO
     size, devices = parts.table.size, np.unique(parts.table.device_of(back))
-    _await_anew(parts, silence.woken(memory, parts.owners, size, parts.table.device_of(slice(0, size)), devices))
+    _reset_deadlines(parts, silence.woken(memory, parts.owners, size, parts.table.device_of(slice(0, size)), devices))
 
 
-def _await_anew(parts: Parts, series: Int64) -> None:
+def _reset_deadlines(parts: Parts, series: Int64) -> None:
     """Silence of these series counts from now on."""
     parts.memory.heard_ms[series] = parts.now_ms
     _await(parts, series)
@@ -182,7 +182,7 @@ def tick(parts: Parts, now_ms: int) -> None:
     settings = parts.plan.settings.incidents
     news = parts.incidents.tick(parts.now_ms, lambda keys: _quiet_ms(parts, keys), 1000 * settings.cool_down_s)
     changed(parts, news)
-    _await_anew(parts, grouping.tick(parts))
+    _reset_deadlines(parts, grouping.tick(parts))
     _silences(parts)
 
 
@@ -248,7 +248,7 @@ def _close(parts: Parts, which: Bool) -> None:
 
 
 def _await_ruled(parts: Parts, series: Int64) -> None:
-    """Other rules count for these series: say anew how long they may be silent."""
+    """Other rules count for these series: recalculate how long they may be silent."""
     watched = np.array([SILENCE in slots for slots in parts.plan.slots])[parts.rules[series]]
     memory = parts.memory
     memory.due_ms[series[~watched]], memory.silent[series[~watched]] = NEVER, Silent.NO

@@ -87,7 +87,7 @@ class _Checker(Checker):
         seen: set[str] = set()
         for name, node in named:
             if name and name in seen:
-                self.wrong(node.line, f"{name!r} stands twice")
+                self.wrong(node.line, f"{name!r} is given twice")
             seen.add(name)
 
     # --- rules
@@ -143,16 +143,16 @@ class _Checker(Checker):
         elif node.kind == "map" and len(node.value) == 1:
             name, line, body = node.value[0]
         else:
-            self.wrong(node.line, f"{what}: a detector is a kind, or one kind and what it is told, not {node.shown}")
+            self.wrong(node.line, f"{what}: a detector is a kind, or one kind with its settings, not {node.shown}")
             return None
         if name not in list(Kind):
             self.wrong(
                 line, f"{what}: there is no detector {str(name)[:60]!r}{hint(str(name), [str(k) for k in Kind])}"
             )
             return None
-        return self._told(f"{what}: {name}", Kind(name), line, body)
+        return self._settings(f"{what}: {name}", Kind(name), line, body)
 
-    def _told(self, what: str, kind: Kind, line: int, body: Node | None) -> Detector:
+    def _settings(self, what: str, kind: Kind, line: int, body: Node | None) -> Detector:
         forms = PARAMETERS[kind]
         empty = body is None or (body.kind == "scalar" and body.value is None)
         found = {} if empty or body is None else self.entries(body, what, (*forms, "name", "severity"))

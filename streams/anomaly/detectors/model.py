@@ -56,7 +56,7 @@ PARAMETERS: Final[Mapping[Kind, Mapping[str, Form]]] = {
     Kind.STUCK: {"for": Form.DURATION, "readings": Form.COUNT, "times": Form.NUMBER},
     Kind.SILENCE: {"for": Form.DURATION, "times": Form.NUMBER},
 }
-"""What each kind can be told, beside `name` and `severity`."""
+"""Settings of each kind, beside `name` and `severity`."""
 
 SEVERITIES: Final[Mapping[Kind, Severity]] = {
     Kind.RESIDUAL: Severity.INFO,

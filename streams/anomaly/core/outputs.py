@@ -1,5 +1,5 @@
-"""What is told: rows for telemetry.anomalies and telemetry.incidents. They wait as numbers (runtime/stage/cursor.py);
-names, ids and explanations are written when they leave."""
+"""Output rows of telemetry.anomalies and telemetry.incidents. They are buffered as numbers (runtime/stage/cursor.py);
+names, ids and explanations are filled in when a record is written."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -37,7 +37,7 @@ ANOMALY: Final[dict[str, Any]] = {
     "raw_row": "i4",
     "reading_index": "i4",
 }
-"""Columns that wait for telemetry.anomalies. `detector`: place of its name in `words`; value NaN, raw_row -1: none."""
+"""Columns of pending rows of telemetry.anomalies. `detector`: index of its name in `words`; NaN, raw_row -1: none."""
 
 INCIDENT: Final[dict[str, Any]] = {
     "incident": "u8",
@@ -67,16 +67,16 @@ INCIDENT: Final[dict[str, Any]] = {
     "within_ms": "i8",
     "worst": "i4",
 }
-"""Columns that wait for telemetry.incidents. From `scope` on they are of groups only: places in `words`, and codes of
-the series table (-1: none); `worst`: series of the worst point, -1 when there is none. `part_of` 0: of no other."""
+"""Columns of pending rows of telemetry.incidents. From `scope` on only for groups: indices in `words`, and codes
+of the series table (-1: none); `worst`: series of the worst point, -1 when there is none. `part_of` 0: of no other."""
 
 _SINGLE: Final = {"scope": 0, "subject": 0, "channel": -1, "metric": -1, "members": 0, "within_ms": 0, "worst": -1}
 _STATES: Final = pa.array([str(state) for state in IncidentState])
 _MS: Final = pa.timestamp("ms", "UTC")
 
 
-class Told:
-    """Rows that wait to be told, and the words in them."""
+class PendingRows:
+    """Rows that are not written yet, and the words they refer to. Names of stored arrays keep the prefix `told_`."""
 
     def __init__(self) -> None:
         self.anomalies, self.incidents = Pending(ANOMALY), Pending(INCIDENT)
@@ -111,13 +111,13 @@ def _typed(columns: dict[str, Any], rows: dict[str, Any]) -> dict[str, Any]:
     return {name: np.ascontiguousarray(rows[name], kind) for name, kind in kinds.items()}
 
 
-def anomalies_batch(rows: dict[str, Any], told: Told, table: SeriesTable, owners: Owners) -> pa.RecordBatch:
-    """The batch (schemas.anomalies.SCHEMA) of rows that waited."""
+def anomalies_batch(rows: dict[str, Any], pending: PendingRows, table: SeriesTable, owners: Owners) -> pa.RecordBatch:
+    """The batch (schemas.anomalies.SCHEMA) of pending rows."""
     series = rows["series"]
     device, channel, metric = table.columns(series)
     columns = {
         "incident": _ids(rows["incident"]),
-        "detector": dictionary(rows["detector"].astype(np.int64), told.words.words),
+        "detector": dictionary(rows["detector"].astype(np.int64), pending.words.words),
         "device": device,
         "publisher": dictionary(owners.publisher[table.device_of(series)].astype(np.int64), table.devices.ids),
         "channel": channel,
@@ -136,10 +136,10 @@ def anomalies_batch(rows: dict[str, Any], told: Told, table: SeriesTable, owners
     return pa.RecordBatch.from_arrays([columns[f.name] for f in anomalies.SCHEMA], schema=anomalies.SCHEMA)
 
 
-def incidents_batch(rows: dict[str, Any], told: Told, table: SeriesTable, owners: Owners) -> pa.RecordBatch:
-    """The batch (schemas.incidents.SCHEMA) of rows that waited."""
+def incidents_batch(rows: dict[str, Any], pending: PendingRows, table: SeriesTable, owners: Owners) -> pa.RecordBatch:
+    """The batch (schemas.incidents.SCHEMA) of pending rows."""
     single = rows["series"] != GROUP
-    words = told.words
+    words = pending.words
     names = [_names(rows, i, table, words) for i in range(len(single))]
     device_of = table.device_of(np.where(single, rows["series"], 0)) if table.size else np.zeros(len(single), np.int64)
     publishers = table.devices.ids(owners.publisher[device_of]).to_pylist() if len(owners.publisher) else []
@@ -160,7 +160,7 @@ def incidents_batch(rows: dict[str, Any], told: Told, table: SeriesTable, owners
         "points": pa.array(rows["points"]),
         "devices": pa.array(rows["devices"]),
         "severity": pa.array(rows["severity"]),
-        "explanation": pa.array(_told_of(rows, names, table)),
+        "explanation": pa.array(_explanations(rows, names, table)),
     }
     for k, name in enumerate(("scope", "device", "channel", "metric")):
         columns[name] = pa.array([one[k] for one in names], pa.string())
@@ -182,7 +182,7 @@ def _names(rows: dict[str, Any], i: int, table: SeriesTable, words: Words) -> tu
     )
 
 
-def _told_of(rows: dict[str, Any], names: list[tuple[str, str, str, str]], table: SeriesTable) -> list[str]:
+def _explanations(rows: dict[str, Any], names: list[tuple[str, str, str, str]], table: SeriesTable) -> list[str]:
     found = []
     for i, (scope, subject, _, metric) in enumerate(names):
         if rows["series"][i] == GROUP:

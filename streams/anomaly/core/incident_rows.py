@@ -1,4 +1,4 @@
-"""What became of incidents of single series, put into words: rows that are told, and counts."""
+"""Changes of incidents of single series: their output rows, and counts for metrics."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ _SAME = ("severity", "opened_ms", "peak_ms", "last_ms", "peak_value", "peak_scor
 
 
 def detectors(parts: Parts, keys: Int64) -> Int64:
-    """Place in `told.words` of the name of each key's detector."""
+    """Index in `pending.words` of the name of each key's detector."""
     places = parts.rules[keys // SLOTS].astype(np.int64) * SLOTS + keys % SLOTS
     distinct, which = np.unique(places, return_inverse=True)
     names = [parts.plan.name(place // SLOTS, place % SLOTS) or "" for place in distinct.tolist()]
-    return np.array([parts.told.words.add(name) for name in names], np.int64)[which]
+    return np.array([parts.pending.words.add(name) for name in names], np.int64)[which]
 
 
 def incident_id(parts: Parts, key: int, opened_ms: int) -> int:
@@ -27,12 +27,12 @@ def incident_id(parts: Parts, key: int, opened_ms: int) -> int:
 
 
 def changed(parts: Parts, news: News, part_of: int = 0) -> None:
-    """Tell what became of incidents; `part_of`: the group's incident that takes them over."""
+    """Add an output row for each change of an incident; `part_of`: id of the group's incident that absorbs them."""
     for event, rows in news:
         if not len(rows):
             continue
         names, size = detectors(parts, rows["key"]), len(rows)
-        parts.told.changed(
+        parts.pending.changed(
             {
                 "incident": rows["id"],
                 "event": np.full(size, event),
@@ -46,7 +46,7 @@ def changed(parts: Parts, news: News, part_of: int = 0) -> None:
                 **{name: rows[name] for name in _SAME},
             }
         )
-        words = [parts.told.words.word(name) for name in names.tolist()]
+        words = [parts.pending.words.word(name) for name in names.tolist()]
         if event is Event.OPENED:
             parts.seen.opened.update(zip(words, rows["severity"].tolist(), strict=True))
         elif event is Event.CLOSED:
