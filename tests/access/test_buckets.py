@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.columns.grouped import Grouped
+from runtime.rates import NEVER_US, RateLimit
 from streams.access.core.buckets import Buckets
 
 LIMITS = {0: (1_000, 1), 1: (100_000, 5), 2: (333_333, 3), 3: (50, 1000)}
@@ -52,6 +53,28 @@ def test_batches_pass_what_tokens_pass_one_by_one(batches: list[list[tuple[int, 
         plan = buckets.plan(Grouped(device), now_us, interval, burst)
         assert plan.passes.tolist() == [oracle[d].take(t) for d, t in rows]
         buckets.commit(plan)
+
+
+@settings(max_examples=150)
+@given(moves)
+def test_columns_pass_what_the_one_definition_of_a_rate_passes(batches: list[list[tuple[int, int]]]) -> None:
+    limits = {d: RateLimit(interval, (burst - 1) * interval) for d, (interval, burst) in LIMITS.items()}
+    buckets, full, now = Buckets(4), dict.fromkeys(LIMITS, NEVER_US), 10**15
+    for found in batches:
+        expected, rows = [], []
+        for device, step in found:
+            now += step
+            rows.append((device, now))
+            expected.append(limits[device].wait_us(full[device], now) == 0)
+            if expected[-1]:
+                full[device] = limits[device].after(full[device], now)
+        device = np.array([d for d, _ in rows], np.int32)
+        interval = np.array([limits[d].interval_us for d, _ in rows], np.int64)
+        burst = np.array([limits[d].burst_us for d, _ in rows], np.int64)
+        plan = buckets.plan(Grouped(device), np.array([t for _, t in rows], np.int64), interval, burst)
+        assert plan.passes.tolist() == expected
+        buckets.commit(plan)
+        assert buckets.full_us.tolist() == list(full.values())
 
 
 def test_times_far_apart_do_not_overflow() -> None:

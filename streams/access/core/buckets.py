@@ -1,8 +1,4 @@
-"""Rate limits: a token bucket a device, counted on received_at, kept as one number.
-
-The number is the time at which the bucket would be full again (the generic cell rate algorithm, ITU-T I.371): a message
-passes when that lies no further ahead of it than the burst allows, and moves it on by one interval. Integers, µs.
-"""
+"""Rate limits of devices, counted on received_at: the token buckets of runtime/rates.py, for columns of messages."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,9 +8,8 @@ import numpy as np
 from runtime.columns.arrays import positions
 from runtime.columns.grouped import Grouped
 from runtime.columns.types import Bool, Int32, Int64
+from runtime.rates import NEVER_US, RateLimit
 
-NEVER_US: Final = -(1 << 60)
-"""Stored for a device of which nothing was counted yet."""
 _FAR: Final = 1 << 61
 
 
@@ -88,9 +83,9 @@ def _running_maximum(groups: Grouped, values: Int64) -> Int64:
 
 
 def _one_by_one(full: int, now_us: Int64, interval: int, burst: int) -> tuple[Any, int]:
-    passes = []
+    limit, passes = RateLimit(interval, burst), []
     for now in now_us.tolist():
-        passes.append(full - now <= burst)
+        passes.append(limit.wait_us(full, now) == 0)
         if passes[-1]:
-            full = max(full, now) + interval
+            full = limit.after(full, now)
     return passes, full

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from runtime.checking.checker import UNIT_S
+from runtime.rates import RateLimit
 
 DAY_S: Final = 86_400
 MAX_AGE_S: Final = 400 * DAY_S
@@ -27,7 +28,7 @@ class Rate:
     @property
     def interval_us(self) -> int:
         """Microseconds between messages at this rate, at least 1."""
-        return max(1, round(UNIT_S[self.unit] * 1e6 / self.messages))
+        return RateLimit.of(self.messages, UNIT_S[self.unit], burst=1).interval_us
 
     def __str__(self) -> str:
         return f"{self.messages:.6f}".rstrip("0").rstrip(".") + f"/{self.unit}"

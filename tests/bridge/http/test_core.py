@@ -179,12 +179,26 @@ def test_the_rate_of_a_device_is_bounded_after_a_burst() -> None:
         limits.enter("a", 111.0)
 
 
+@given(st.floats(0.01, 1e6), st.floats(1, 3_600))
+def test_a_device_that_comes_when_it_was_told_to_is_taken_however_slow_its_rate(per_s: float, burst_s: float) -> None:
+    limits, now_s = DeviceLimits(requests=1_000_000, per_s=per_s, burst_s=burst_s), 1_000.0
+    taken = refused = 0
+    while taken < 5 and refused < 5:
+        try:
+            limits.enter("a", now_s)
+            taken, refused = taken + 1, 0
+        except Refusal as refusal:
+            refused += 1
+            now_s += int(refusal.headers["Retry-After"])
+    assert taken == 5, f"refused {refused} times in a row, each time after the wait that was asked for"
+
+
 def test_devices_that_rest_are_forgotten() -> None:
     limits = DeviceLimits(requests=1, per_s=1, burst_s=1)
     for i in range(30_000):
         limits.enter(f"d{i}", float(i))
         limits.leave(f"d{i}")
-    assert len(limits._full_at_s) <= 10_001 and not limits._flying
+    assert len(limits._full_us) <= 10_001 and not limits._flying
 
 
 # credentials
