@@ -14,8 +14,11 @@ DURATION = Histogram(
 )
 BODY = Counter("millrace_http_body_bytes", "Bytes of bodies read, as sent.", unit="bytes")
 READING = Gauge("millrace_http_reading_bytes", "Bytes of bodies that are being read; bounded with what is held.")
-CONNECTIONS = Gauge("millrace_http_connections", "Connections open.")
-REFUSED = Counter("millrace_http_connections_refused", "Connections told 503 because too many were open.")
+CONNECTIONS = Gauge("millrace_http_connections", "Connections open, TLS handshakes in progress included.")
+REFUSED = Counter(
+    "millrace_http_connections_refused",
+    "Connections told 503, or closed before their TLS handshake, because too many were open.",
+)
 DEVICES = Gauge("millrace_http_devices", "Devices that have a token.")
 
 

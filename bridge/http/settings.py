@@ -29,7 +29,12 @@ class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
     device_requests: int = setting(8, doc="requests of one device in flight", low=1, high=1_000)
     device_requests_per_s: float = setting(100, doc="requests of one device a second", low=0.01, high=1e6)
     device_burst_s: float = setting(10, doc="burst of one device, seconds' worth of requests", low=1, high=3_600)
-    max_connections: int = setting(4_096, doc="connections open at once; more are told 503", low=1, high=100_000)
+    max_connections: int = setting(
+        4_096,
+        doc="connections open at once, TLS handshakes included; more get 503, or are closed before TLS",
+        low=1,
+        high=100_000,
+    )
     idle_timeout_s: float = setting(75, doc="a connection without a request ends after so long", low=1, high=3_600)
     body_timeout_s: float = setting(30, doc="a request must be there whole in so many seconds", low=0.1, high=600)
     ack_timeout_s: float = setting(10, doc="longest wait for Kafka before 503", low=0.1, high=300)

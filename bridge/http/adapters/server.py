@@ -2,14 +2,19 @@
 
 import asyncio
 import logging
+import socket
 import ssl
-from typing import Any, Final, cast
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
 
 from aiohttp import web
 
+from bridge.core.connections import ConnectionLimits
 from bridge.http import metrics
 from bridge.http.adapters.endpoint import FAULT, Endpoint, respond
 from bridge.http.settings import HttpSettings
+from bridge.listener import HANDSHAKE_S, Listener
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +30,15 @@ _FULL: Final = (
 )
 
 
-class _Full(asyncio.Protocol):
-    """Answers a connection above the bound without reading it."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        metrics.REFUSED.inc()
-        writing = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
-        writing.write(_FULL)
-        writing.close()
-
-
 class _Handler(web.RequestHandler):
     """Answers in our words what is no HTTP, and what fails outside the endpoint. aiohttp's words are a traceback."""
+
+    __slots__ = ("lost",)
+    lost: Callable[[], None]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.lost()
 
     def handle_error(
         self,
@@ -64,32 +66,34 @@ class Server:
         self._endpoint = endpoint
         self._tls = tls
         self._http = web.Server(endpoint.handle)
-        self._listener: asyncio.Server | None = None
-        self.port = 0
-        metrics.CONNECTIONS.set_function(lambda: len(self._http.connections))
+        self._limits = ConnectionLimits(settings.max_connections)
+        self._listener = Listener(
+            settings.listen,
+            tls,
+            self._limits,
+            self._protocol,
+            self._refuse,
+            handshake_s=min(HANDSHAKE_S, settings.idle_timeout_s),
+        )
+        metrics.CONNECTIONS.set_function(lambda: self._limits.open)
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     async def start(self) -> None:
-        address = self._settings.listen
-        loop = asyncio.get_running_loop()
-        listener = address.open(_BACKLOG)
-        self._listener = await loop.create_server(self._accept, sock=listener, ssl=self._tls, backlog=_BACKLOG)
-        self.port = self._listener.sockets[0].getsockname()[1]
-        log.info("listening", extra={"host": address.host, "port": self.port, "tls": self._tls is not None})
+        await self._listener.start()
 
     async def stop(self) -> None:
         """Accept nothing more, answer what is in flight, then close. What takes longer than `drain_s` is cut off."""
-        if self._listener is None:
-            return
-        self._listener.close()
+        await self._listener.stop()
         await self._endpoint.drain(self._settings.drain_s)  # aiohttp's own stop would drop bodies still on their way
         self._http.pre_shutdown()
         await self._http.shutdown(_LINGER_S)
 
-    def _accept(self) -> asyncio.Protocol:
-        if len(self._http.connections) >= self._settings.max_connections:
-            return _Full()
+    def _protocol(self, lost: Callable[[], None]) -> asyncio.Protocol:
         no_log: Any = None  # aiohttp takes None, its annotation does not
-        return _Handler(
+        handler = _Handler(
             self._http,
             loop=asyncio.get_running_loop(),
             access_log=no_log,
@@ -98,3 +102,12 @@ class Server:
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
         )
+        handler.lost = lost
+        return handler
+
+    def _refuse(self, connection: socket.socket) -> None:
+        """Answer a connection above the bound without reading it; where TLS would come first, just close it."""
+        metrics.REFUSED.inc()
+        if self._tls is None:
+            with suppress(OSError):
+                connection.send(_FULL)

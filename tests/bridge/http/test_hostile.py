@@ -2,17 +2,21 @@
 
 import gzip
 import socket
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from identity.authority import Authority
 from tests.bridge.http.client import Device, read_all, status_of
 from tests.bridge.http.conftest import HttpService, Make
 from tests.bridge.processes import wait
 from tests.bridge.raw_reader import RawReader
+from tests.support.waiting import wait_for
 
 KINDS = ("application/json", "application/x-ndjson", "application/senml+json", "application/senml+cbor", "text/html")
 
@@ -117,6 +121,29 @@ def test_connections_above_the_bound_are_told_to_come_again(make: Make, enrol: C
         assert status_of(answer) == 503 and b"Retry-After: 2" in answer
     wait(lambda: small.metric("millrace_http_connections") == 1, "the others to close")
     assert device.post(b"{}").status == 202
+
+
+def test_handshakes_that_never_begin_count_as_connections_and_keep_no_other_host_out(
+    make: Make, enrol: Callable[[HttpService], Device], tmp_path: Path
+) -> None:
+    certificate, key = Authority.open(tmp_path / "ca").issue_server(["localhost"])
+    (tmp_path / "both.pem").write_bytes(certificate + key)
+    small = make(max_connections=10, idle_timeout_s=2, tls_cert_file=tmp_path / "both.pem")
+    device = enrol(small)
+    silent = [device.connect() for _ in range(300)]
+    wait_for(lambda: small.metric("millrace_http_connections_refused_total") == 295, "the others to be closed")
+    assert small.metric("millrace_http_connections") == 5
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", small.listen), 20, ("127.0.0.2", 0)) as sock,
+        trusting.wrap_socket(sock) as secured,
+    ):
+        secured.sendall(b"GET /docs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert status_of(read_all(secured)) == 200
+    wait_for(lambda: small.metric("millrace_http_connections") == 0, "the handshakes to time out")
+    for one in silent:
+        one.close()
 
 
 @settings(
