@@ -38,7 +38,7 @@ bench: setup ## every figure the documentation claims, one JSON line each
 
 KILLS ?= 200
 SEED ?= 1
-chaos: setup ## long kill -9 and fuzz runs (KILLS, SEED)
+chaos: setup ## long runs of kill -9 and SIGTERM, and of fuzz (KILLS, SEED)
 	SCHEDULES=10000 $(PY) -m pytest tests/protocol
 	KILLS=$(KILLS) SEED=$(SEED) $(PY) -m pytest -m chaos -s
 

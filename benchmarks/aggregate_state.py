@@ -18,7 +18,7 @@ import pyarrow as pa
 from benchmarks.anomaly import batch
 from benchmarks.figures import Figure
 from runtime.stage.contract import Frozen, Record
-from runtime.stage.copies import Copies
+from runtime.stage.copies import Copies, allocate
 from schemas import ipc
 from schemas.control import settings_key
 from schemas.headers import Counts, ReadingsHeaders, Version, raw_control
@@ -76,10 +76,11 @@ def freeze_ms(state: State) -> float:
         frozen = state.freeze()
         lacking = copies.lacking(frozen)
         taken = time.perf_counter() - begin
-        copies.reserve(lacking)
+        copies.add(allocate(lacking))
         begin = time.perf_counter()
-        copies.take(frozen)
+        copy = copies.take(frozen)
         found.append((taken + time.perf_counter() - begin) * 1000)
+        copies.give_back(copy)
     return min(found)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import click
 import uvloop
+from sinks.adapters.clickhouse import ClickHouse
 
 from cli import demo_report as report
 from cli.context import settings
@@ -28,6 +29,7 @@ from local.fleet.plan import Plan
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError, RetryableError
+from runtime.tasks import cancel, in_thread
 from sinks.ledger import ledger_totals
 
 DAY_S: Final = 86_400
@@ -130,7 +132,7 @@ def _show(
 
 
 async def _run(data: Path, plan: Plan, victim: str) -> tuple[simulate.Report, report.Kill | None]:
-    door, tokens = await asyncio.to_thread(enrolled, plan, data)
+    door, tokens = await in_thread(enrolled, plan, data)
     with progress_bar() as bar:
         sending = bar.add_task("send", total=plan.wish.messages)
         started = asyncio.Event()
@@ -144,7 +146,7 @@ async def _run(data: Path, plan: Plan, victim: str) -> tuple[simulate.Report, re
             fleet = await simulate.simulate(plan, door, tokens, simulate.Progress(sent=sent))
             return fleet, await killing
         finally:
-            killing.cancel()
+            await cancel(killing)
 
 
 class _First:

@@ -1,8 +1,8 @@
 """Ordered start, wait, drain in reverse. A service's main is: build parts, `run(parts)`.
 
-A part has `async start()` and `async stop()`. Parts start in order; when a signal comes or a part fails, those that
-started stop in reverse, each within `grace_s`. Any unexpected error ends the process at once with exit code 70: nothing
-half-applied lives on.
+A part has `async start()` and `async stop()`. Parts start in order; when a signal comes, those that started stop in
+reverse, each within `grace_s`. An error of a part, or a stop that takes longer, ends the process at once (exit code 70,
+or that of the error): nothing else is stopped, and nothing half-applied lives on.
 """
 
 import asyncio
@@ -67,11 +67,19 @@ async def run(parts: Sequence[Part], probes: Probes, grace_s: float = 20.0) -> N
         die(error, "start")
     log.info("draining")
     for part in reversed(running):
-        try:
-            await asyncio.wait_for(part.stop(), grace_s)
-        except Exception as error:
-            die(error, f"stop of {type(part).__name__}")
+        await _stop(part, grace_s)
     log.info("stopped")
+
+
+async def _stop(part: Part, grace_s: float) -> None:
+    """A stop that hangs is not cancelled: that would wait for what hangs."""
+    where = f"stop of {type(part).__name__}"
+    stopping = asyncio.ensure_future(part.stop())
+    await asyncio.wait([stopping], timeout=grace_s)
+    if not stopping.done():
+        die(TimeoutError(f"not done within {grace_s:g} s"), where)
+    if (error := stopping.exception()) is not None:
+        die(error, where)
 
 
 async def _wait(stopped: asyncio.Event, beat: Callable[[], None]) -> None:

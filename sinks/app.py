@@ -9,6 +9,7 @@ from runtime.errors import RetryableError
 from runtime.kafka.topics import facts
 from runtime.lifecycle import guard, run
 from runtime.probes import Probes
+from runtime.tasks import cancel, in_thread
 from sinks import metrics
 from sinks.adapters.tables import Tables
 from sinks.core.logs import LOGS
@@ -45,8 +46,7 @@ class Sink:
         await self.engine.start()
 
     async def stop(self) -> None:
-        if self._beginning is not None:
-            self._beginning.cancel()
+        await cancel(self._beginning)
         if self.engine is not None:
             await self.engine.stop()
 
@@ -57,7 +57,7 @@ class Sink:
         wait_s = 0.2
         while True:
             try:
-                answer = await asyncio.to_thread(ask)
+                answer = await in_thread(ask)
                 self.waiting = None
                 return answer
             except RetryableError as error:

@@ -4,7 +4,6 @@ Everything about a partition lives from its assignment to its revocation; nothin
 ClickHouse's tables.
 """
 
-import asyncio
 import logging
 import threading
 import time
@@ -18,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from runtime.errors import RetryableError
 from runtime.lifecycle import die
 from runtime.stage.provenance import START
+from runtime.tasks import in_thread
 from schemas import topics
 from schemas.control import TopicFacts
 from sinks import metrics
@@ -66,7 +66,7 @@ class Engine:
         """Finish the inserts under way and commit them; what is still open is read again at the next start."""
         self._stop.set()
         self.writer.give_up()
-        await asyncio.to_thread(self._thread.join)
+        await in_thread(self._thread.join)
         self.writer.close()
 
     def not_ready(self) -> str | None:

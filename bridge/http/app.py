@@ -1,6 +1,5 @@
 """Builds bridge-http: settings in, parts in order of start out."""
 
-import asyncio
 from typing import Final
 
 from bridge.core.intake import Intake
@@ -15,6 +14,7 @@ from bridge.writer import Writer, producer
 from runtime import lifecycle
 from runtime.errors import EXIT_SETTINGS, FatalError
 from runtime.probes import Probes
+from runtime.tasks import in_thread
 
 _GRACE_S: Final = 10.0
 """Beyond the drain: closing sockets and threads."""
@@ -30,7 +30,7 @@ async def serve(settings: HttpSettings) -> None:
         tls = settings.tls_context()
     except OSError as error:
         lifecycle.die(_TlsError(f"MILLRACE_TLS_CERT_FILE, MILLRACE_TLS_KEY_FILE: {error}"), "settings")
-    partitions = await asyncio.to_thread(partitions_of_raw, settings)
+    partitions = await in_thread(partitions_of_raw, settings)
     writer = Writer(
         Intake(partitions, settings.limits(partitions)), producer(settings, settings.budget_bytes), settings
     )

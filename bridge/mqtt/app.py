@@ -1,6 +1,5 @@
 """Builds the MQTT bridge: settings in, parts in order of start out."""
 
-import asyncio
 import logging
 
 from bridge.core.intake import Intake
@@ -11,11 +10,12 @@ from bridge.start import partitions_of_raw
 from bridge.writer import Writer, producer
 from runtime import lifecycle
 from runtime.probes import Probes
+from runtime.tasks import in_thread
 
 
 async def serve(settings: MqttSettings) -> None:
     """Run until told to stop."""
-    partitions = await asyncio.to_thread(partitions_of_raw, settings)
+    partitions = await in_thread(partitions_of_raw, settings)
     intake = Intake(partitions, settings.limits(partitions))
     writer = Writer(intake, producer(settings, settings.budget_bytes), settings)
     source = Source(settings, Link(writer, settings.gather_ms / 1000), writer)

@@ -14,6 +14,7 @@ from bridge.mqtt.settings import MqttSettings, MqttUrl
 from bridge.writer import Writer
 from runtime.errors import RefusedError
 from runtime.lifecycle import guard
+from runtime.tasks import cancel
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,7 @@ class Source:
     async def stop(self) -> None:
         """Read no more, wait for Kafka, acknowledge, leave; the session stays at the broker."""
         self._link.drain()
-        if self._task is not None:
-            self._task.cancel()
+        await cancel(self._task)
         await self._writer.drain()
         if self._link.protocol is not None:
             await self._client.disconnect()

@@ -7,6 +7,7 @@ from bridge.relay.settings import RelaySettings
 from bridge.start import partitions_of_raw, wait_for_topics
 from runtime import lifecycle
 from runtime.probes import Probes
+from runtime.tasks import in_thread
 from schemas import topics
 
 
@@ -19,18 +20,18 @@ class Loop:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        await asyncio.to_thread(self._relay.open)
+        await in_thread(self._relay.open)
         self._task = lifecycle.guard(self._run(), "relay")
 
     async def stop(self) -> None:
         self._relay.stopping = True
         if self._task is not None:
             await self._task
-        await asyncio.to_thread(self._relay.close)
+        await in_thread(self._relay.close)
 
     async def _run(self) -> None:
         while not self._relay.stopping:
-            await asyncio.to_thread(self._relay.step)
+            await in_thread(self._relay.step)
 
     def wrong(self) -> str | None:
         """For readiness: ticks are the platform's clock."""
@@ -40,8 +41,8 @@ class Loop:
 
 async def serve(settings: RelaySettings) -> None:
     """Run until told to stop."""
-    await asyncio.to_thread(partitions_of_raw, settings)
-    facts = await asyncio.to_thread(wait_for_topics, settings, topics.CONTROL, topics.RAW)
+    await in_thread(partitions_of_raw, settings)
+    facts = await in_thread(wait_for_topics, settings, topics.CONTROL, topics.RAW)
     loop = Loop(Relay(settings, facts[topics.CONTROL], facts[topics.RAW]), settings.silence_s)
     probes = Probes(settings.http_bind)
     probes.checks["ticks"] = loop.wrong

@@ -5,7 +5,6 @@ import resource
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from local.fleet.packets import Publication
 from local.fleet.totals import Totals
 from local.programs import allow_files
 from runtime.errors import MillraceError, RetryableError
+from runtime.tasks import cancel
 
 CONNECTING: Final = 64
 """Connections that are being opened at once."""
@@ -66,10 +66,7 @@ class Connections:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._ticker
+        await cancel(self._ticker)
         await asyncio.gather(*(device.close() for device in self._mqtt.values()))
         await self._http.close()
 

@@ -18,6 +18,7 @@ import aiohttp
 from local.fleet.packets import Publication
 from local.fleet.totals import Totals
 from runtime.errors import FatalError
+from runtime.tasks import cancel
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,7 @@ class Sender:
                 raise error
 
     async def close(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await cancel(*self._tasks.values())
         await self._session.close()
 
     async def _empty(self, device: str) -> None:

@@ -5,7 +5,6 @@ with a name it also awaits the end-to-end acknowledgement (`c/{id}/ack`): not ev
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 import ssl
@@ -20,6 +19,7 @@ import orjson
 from local.fleet import packets
 from local.fleet.packets import Publication
 from local.fleet.totals import Totals
+from runtime.tasks import cancel
 from schemas.topics import ack_topic
 
 log = logging.getLogger(__name__)
@@ -142,10 +142,7 @@ class Device(asyncio.Protocol):
 
     async def close(self) -> None:
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await cancel(self._task)
         if self._transport is not None:
             self._transport.write(packets.GOODBYE)
             self._transport.close()

@@ -14,6 +14,7 @@ from local.fleet.connections import Connections, Door
 from local.fleet.packets import Publication
 from local.fleet.series import Series
 from runtime.errors import MillraceError
+from runtime.tasks import cancel, in_thread
 from schemas.topics import telemetry_topic
 
 CHANNEL: Final = "history"
@@ -125,9 +126,9 @@ async def replay(
             send_s = time.monotonic() - begun
             await counting
         finally:
-            counting.cancel()
+            await cancel(counting)
         resent = connections.totals.resent
-    await asyncio.to_thread(verify, series, boot, store)
+    await in_thread(verify, series, boot, store)
     skipped = sum(one.skipped for one in series)
     return Outcome(len(series), total, skipped, sent, resent, round(send_s, 3), round(time.monotonic() - begun, 3))
 
@@ -155,7 +156,7 @@ async def _stored(store: Store, boot: int, total: int, on_stored: Callable[[int]
     """Return when `total` rows of the run are stored; raise ReplayError when nothing more comes."""
     last, since = -1, time.monotonic()
     while True:
-        found = sum((await asyncio.to_thread(store.counts, boot)).values())
+        found = sum((await in_thread(store.counts, boot)).values())
         if found != last:
             last, since = found, time.monotonic()
             on_stored(found)

@@ -28,6 +28,7 @@ from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.rescue import copied, is_divisible, replayed, rescue
 from runtime.stage.snapshot import Written
+from runtime.tasks import in_thread
 from schemas import topics as names
 from schemas.control import TopicFacts
 from schemas.errors import ContractError
@@ -141,8 +142,8 @@ class Engine:
         assert isinstance(self.stage, Divisible)
         log.warning("%s/%d offset %d: %r", self.stage.source, record.partition, record.offset, error)
         if before is None:
-            before = await asyncio.to_thread(self._before, record)
-        found = await asyncio.to_thread(rescue, self.stage, before, record)
+            before = await in_thread(self._before, record)
+        found = await in_thread(rescue, self.stage, before, record)
         held.state, held.careful = found.state, _CAREFUL
         self._figures.refused(found.refused)
         return found.outputs
@@ -227,7 +228,7 @@ class Engine:
             current, loads, wrote = self._round, self._loads, dict[int, int]()
             dirty = [p for p, held in self.held.items() if held.dirty and not held.lost]
             if dirty and self._same_topics is not None:
-                await asyncio.to_thread(self._same_topics)
+                await in_thread(self._same_topics)
             for partition in dirty:
                 if current != self._round:
                     break  # partitions go or come: who does that takes a snapshot of its own
@@ -272,9 +273,11 @@ class Engine:
     # --- taking over and handing over
 
     async def hand_over(self) -> None:
-        """Stop taking records, then snapshot: what follows is somebody else's."""
+        """Finish the record in hand and take no more, then snapshot: what follows is somebody else's."""
         self._open = False
         self._round += 1
+        async with self._flow:
+            pass  # the record in hand is applied, and its partition knows that it has moved
         await self.snapshot()
 
     def release(self) -> None:
@@ -294,9 +297,9 @@ class Engine:
             for partition in set(self.held) - assigned:
                 del self.held[partition]
                 self._figures.forget(partition)
-            taken = await asyncio.to_thread(self._read, sorted(assigned))
-            for partition, held in taken.items():
-                self.held[partition] = held
+            taken = await in_thread(self._read, sorted(assigned))
+            self.held.update(taken)
+            self._begun_anew.update(taken)
             self._safe = {p: self.held[p].meta.position for p in assigned}
             if current != self._round:
                 return  # another rebalance began meanwhile; it loads again
@@ -324,7 +327,6 @@ class Engine:
         if mine is not None and not mine.lost and mine.place.end == end:
             return None
         anew = self.options.from_oldest and partition not in self._begun_anew
-        self._begun_anew.add(partition)
         return take(self.stage, (self.facts.topic_id, self.epoch), reader, partition, self.options, anew)
 
     # --- what others ask

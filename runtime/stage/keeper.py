@@ -20,10 +20,11 @@ from runtime.stage import chunks
 from runtime.stage import snapshot as form
 from runtime.stage.chunks import Chunk, Cut, Layout
 from runtime.stage.contract import Frozen
-from runtime.stage.copies import Copies, Copy
+from runtime.stage.copies import Copies, Copy, allocate
 from runtime.stage.newest import Place, pointer
 from runtime.stage.outbox import Outbox
 from runtime.stage.snapshot import Manifest, Snapshot
+from runtime.tasks import in_thread
 
 Confirm = Callable[[], Awaitable[set[int]]]
 """Commits what snapshots cover; the partitions for which the group took it: they are ours."""
@@ -70,14 +71,17 @@ class Keeper:
                 begin = time.perf_counter()
                 frozen = freeze()
                 lacking = self._copies.lacking(frozen)
-                if not lacking or attempt == _TRIES - 1:
-                    self._copies.reserve(lacking)
+                if lacking and attempt == _TRIES - 1:
+                    self._copies.add(allocate(lacking))
+                    lacking = {}
+                if not lacking:
                     return self._copies.take(frozen), between(), time.perf_counter() - begin
-            await asyncio.to_thread(self._copies.reserve, lacking)
+            self._copies.add(await in_thread(allocate, lacking))
         raise AssertionError("the last try returns")
 
     async def store(self, partition: int, place: Place, snapshot: Snapshot, copy: Copy) -> Tally:
-        """Store a snapshot whose outputs are all acknowledged. `place` is moved on. Raises LostError."""
+        """Store a snapshot whose outputs are all acknowledged. `place` is moved on, `copy` is given back when it is
+        stored: else it keeps its memory. Raises LostError."""
         tally = Tally()
         inline, large = chunks.divide(copy.arrays, self._cut)
         layouts = {}
@@ -91,9 +95,10 @@ class Keeper:
         spare = tuple(sorted(chunk.name for chunk in shelf.spare.values()))
         packed = pack(orjson.Fragment(copy.meta), inline)
         manifest = Manifest(snapshot, packed, place.seen, layouts, spare, tuple(sorted(shelf.doomed)))
-        value = await asyncio.to_thread(form.encode, manifest)
+        value = await in_thread(form.encode, manifest)
         place.manifest = await self._write(partition, place, form.key(partition, place.turn), value, tally)
         place.shelf, place.turn = shelf, place.turn + 1
+        self._copies.give_back(copy)
         if len(value) > _WARN_BYTES:
             log.warning(
                 "snapshot of partition %d: its manifest is %d MB, Kafka takes 32: what grows must not be in the state's"
@@ -114,12 +119,12 @@ class Keeper:
             place.shelf.doomed.clear()
 
     async def _chunk(self, partition: int, place: Place, piece: memoryview, tally: Tally) -> Chunk:
-        digest = await asyncio.to_thread(chunks.digest, piece)
+        digest = await in_thread(chunks.digest, piece)
         known = place.shelf.find(digest)
         if known is not None:
             tally.chunks_reused += 1
             return known
-        value = await asyncio.to_thread(chunks.compress, piece)
+        value = await in_thread(chunks.compress, piece)
         name = f"{digest}-{self._writer}"
         offset = await self._write(partition, place, form.chunk_key(partition, name), value, tally)
         chunk = Chunk(name, offset, len(piece))

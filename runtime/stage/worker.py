@@ -23,6 +23,7 @@ from runtime.stage.contract import Stage
 from runtime.stage.engine import Engine
 from runtime.stage.outbox import KafkaOutbox
 from runtime.stage.settings import StageSettings
+from runtime.tasks import cancel, in_thread
 from schemas import topics as names
 from schemas.control import TopicFacts
 from schemas.topics import state_topic
@@ -105,7 +106,7 @@ class Worker:
         def same_topics() -> None:
             check_topics(topics.identities(admin, list(facts)), facts)
 
-        await asyncio.to_thread(same_topics)
+        await in_thread(same_topics)
         engine.connect(
             KafkaOutbox(self.settings),
             lambda: store.Reader(self.settings),
@@ -126,7 +127,7 @@ class Worker:
         wanted = {names.RAW, self.stage.source, *self.stage.outputs, state_topic(self.stage.name)}
         while True:
             try:
-                return await asyncio.to_thread(topics.facts, self.settings, *wanted)
+                return await in_thread(topics.facts, self.settings, *wanted)
             except RetryableError as error:
                 log.warning("%s; trying again", error)
                 await asyncio.sleep(1.0)
@@ -154,9 +155,8 @@ class Worker:
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def stop(self) -> None:
-        """Finish the record in hand, snapshot, commit, leave."""
-        for task in self._tasks:
-            task.cancel()
+        """Finish the record in hand, snapshot, commit, leave. A snapshot under way is broken off first."""
+        await cancel(*self._tasks)
         if self.engine is not None and self._app is not None:
             await self.engine.hand_over()
             await self._app.stop()

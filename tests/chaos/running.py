@@ -16,6 +16,8 @@ from clickhouse_connect.driver.client import Client
 
 ROOT = Path(__file__).parents[2]
 QUIET_S = 180.0
+SIGTERM_SHARE = 0.4
+"""Of the ends: a stop stores snapshots and commits, which a kill never shows."""
 
 
 class Running:
@@ -105,7 +107,8 @@ class Running:
 
 
 class Killer:
-    """Ends services at random moments: mostly kill -9, mosquitto by SIGTERM unless `crash_broker`."""
+    """Ends services at random moments: by kill -9 or SIGTERM, as the seed has it; mosquitto by SIGTERM unless
+    `crash_broker`. Only kills of what runs count; a service that was asked to stop may be killed while it does."""
 
     VICTIMS = ("bridge", "access", "sink", "kafka", "clickhouse", "relay", "aggregate", "anomaly", "presence")
 
@@ -115,7 +118,7 @@ class Killer:
 
     def kill_one(self) -> None:
         victim = self.random.choice((*self.VICTIMS, "mosquitto"))
-        graceful = victim == "mosquitto" and not self.crash_broker
+        graceful = self.random.random() < SIGTERM_SHARE or (victim == "mosquitto" and not self.crash_broker)
         if self.running.signal(victim, signal.SIGTERM if graceful else signal.SIGKILL):
             name = f"{victim} stopped" if graceful else victim
             self.kills[name] = self.kills.get(name, 0) + 1

@@ -19,6 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from local.fleet import enrol
 from local.fleet.connections import Connections, Door, FleetError, allow_connections
 from local.fleet.packets import Publication, text, user_property
+from runtime.tasks import in_thread
 from tests.servers import MosquittoServer
 
 DEADLINE_S = 20.0
@@ -151,7 +152,7 @@ def test_what_a_stopped_broker_did_not_acknowledge_is_sent_again(
             await connections.connected()
             for device in ids:
                 connections.send(device, publications(device, 0, 200))
-            await asyncio.to_thread(server.stop)
+            await in_thread(server.stop)
             await until(lambda: connections.totals.connected == 0)
             for device in ids:
                 connections.send(device, publications(device, 200, 200))

@@ -92,6 +92,11 @@ IN_FLIGHT = 3
 """Outputs on their way at once. They land in order, as an idempotent producer's do: a kill cuts off the tail."""
 
 
+AWAITS = ("topics checked", "buffers made", "copied", "outputs arrived", "chunks written", "manifest sent", "committed")
+"""What a snapshot has done when it waits, in order: a stop may cancel it at any of them. The real engine is cancelled
+at each of its awaits in tests/stage/test_stop.py."""
+
+
 class Worker:
     """A process of a stage that owns the partition, or believes so."""
 
@@ -100,6 +105,7 @@ class Worker:
         self.options, self.logic = options, logic
         self.flying: list[tuple[list[tuple[str, bytes]], bytes]] = []
         self.storing: bytes | None = None
+        self.make, self.thread_writes = make, False
         try:
             self._load(make)
         except RefusedError as error:
@@ -189,7 +195,16 @@ class Worker:
             self.meta, logic_version=self.logic, position=self.position, fingerprint=self.fingerprint,
             highest=self.highest, written={self.out.name: written},
         )  # fmt: skip
-        self.storing = form.encode(form.Manifest(meta, pickle.dumps(self.state)))
+        state = self.make() if self.thread_writes else self.state
+        self.storing = form.encode(form.Manifest(meta, pickle.dumps(state)))
+
+    def cancel_snapshot(self, at: str, time_ms: int) -> None:
+        """A stop cancels the snapshot at one of AWAITS. Before its manifest was sent nothing of it counts; what was
+        sent lands. A thread that fills buffers is awaited: else it would go on writing into the next copy."""
+        if at in AWAITS[AWAITS.index("manifest sent") :]:
+            self.snapshot_lands(time_ms)
+        self.storing = None
+        self.thread_writes = at == "buffers made" and self.options.mutant == "a cancelled thread is not awaited"
 
     def snapshot_lands(self, time_ms: int) -> None:
         if self.storing is not None:

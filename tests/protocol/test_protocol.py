@@ -60,6 +60,7 @@ MUTANTS = {
     "PUBACK before Kafka": Options(),
     "no drop by provenance": Options(),
     "snapshot before output": Options(),
+    "a cancelled thread is not awaited": Options(),
     "commit before insert": Options(),
     "only accepted marks the seq": Options(messages=18, steps=250),
     "below the highest is a repeat": Options(**LONG, reorder=True),  # type: ignore[arg-type]

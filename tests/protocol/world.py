@@ -14,7 +14,7 @@ from tests.protocol.bridge_model import Bridge, Broker, Devices, messages_of
 from tests.protocol.options import Options
 from tests.protocol.parts import Log, Message, Stopped, fates_of
 from tests.protocol.sink_model import Sink, Store, Zombie
-from tests.protocol.stage_model import AccessState, WindowState, Worker
+from tests.protocol.stage_model import AWAITS, AccessState, WindowState, Worker
 
 LAST_TICK = 1000
 """Ticks of the drain: far beyond those of the schedule, so that every window closes."""
@@ -116,12 +116,12 @@ class World:
             workers.pop(place)  # a zombie may stop alone
 
     def hand_over(self, name: str) -> None:
-        """SIGTERM or a rebalance: finish, snapshot, give away."""
+        """SIGTERM or a rebalance: cancel the snapshot under way, finish, snapshot, give away."""
         workers = self.workers[name]
         old = workers[0]
+        old.cancel_snapshot(self.random.choice(AWAITS), self.tick_of_kafka())
         while old.land(self.tick_of_kafka()):
             pass
-        old.snapshot_lands(self.tick_of_kafka())
         old.snapshot()
         old.snapshot_lands(self.tick_of_kafka())
         workers[0] = self._worker(name)

@@ -32,7 +32,7 @@ class Counts(State):
         self.stage, self.time_ms = stage, 0
         self.counts: dict[str, int] = {}
         self.history = array("i")
-        self.ballast = np.zeros(stage.ballast, np.int64)
+        self.ballast = np.arange(1, stage.ballast + 1, dtype=np.int64)
 
     def apply(self, record: Record) -> Sequence[Output]:
         if self.stage.slow_s:

@@ -13,6 +13,7 @@ from runtime.errors import FatalError
 from runtime.kafka import clients
 from runtime.lifecycle import die
 from runtime.settings import KafkaSettings
+from runtime.tasks import in_thread
 from schemas.errors import ContractError
 from schemas.topics import CONTROL
 
@@ -39,7 +40,7 @@ class Follower:
 
     async def stop(self) -> None:
         self._stopping.set()
-        await asyncio.to_thread(self._thread.join)
+        await in_thread(self._thread.join)
 
     def wrong(self) -> str | None:
         """For readiness."""
