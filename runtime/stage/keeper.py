@@ -76,6 +76,7 @@ class Keeper:
                     lacking = {}
                 if not lacking:
                     return self._copies.take(frozen), between(), time.perf_counter() - begin
+            del frozen  # the flow goes on: the state may not be able to grow while views of it are about
             self._copies.add(await in_thread(allocate, lacking))
         raise AssertionError("the last try returns")
 
