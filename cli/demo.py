@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import click
 import uvloop
-from sinks.adapters.clickhouse import ClickHouse
 
 from cli import demo_report as report
 from cli.context import settings

@@ -1,7 +1,7 @@
 """The one way to try again: exponential back-off with jitter, an optional deadline, one log line per change of state.
 
     facts = retry(lambda: topics.facts(settings, *names), "topic facts")
-    facts = await retry_async(lambda: asyncio.to_thread(topics.facts, settings, *names), "topic facts")
+    facts = await retry_async(lambda: in_thread(topics.facts, settings, *names), "topic facts")
 
 A loop with a shape of its own (an HTTP answer that carries Retry-After) uses `Attempts` directly.
 """
