@@ -1,1 +1,1 @@
-"""What watches the platform from outside and tells people: gauges, notifications, dashboards."""
+"""Watches the platform from outside and notifies people: gauges, notifications, dashboards."""

@@ -1,4 +1,4 @@
-"""Whom Alertmanager tells: its configuration as deployed, of deploy/alertmanager/alertmanager.yml and settings."""
+"""Receivers of Alertmanager: its configuration, from deploy/alertmanager/alertmanager.yml and settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _HEARTBEAT: Final = "heartbeat"
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """Who is told, and how. Nothing set: alerts are shown by Alertmanager and sent to nobody."""
+    """Who is notified, and how. If nothing is set, alerts are shown by Alertmanager and sent to nobody."""
 
     alert_webhook_url_file: Path | None = setting(
         None, doc="file that holds the URL that alerts and incidents are posted to"

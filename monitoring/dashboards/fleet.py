@@ -1,4 +1,4 @@
-"""Devices as a whole: what they say, what they are told."""
+"""The fleet: uplink and downlink of devices."""
 
 from typing import Final
 
@@ -60,12 +60,12 @@ FLEET: Final = Dashboard(
             ],
         ),
         Row(
-            "What they are told",
+            "Downlink",
             [
                 Panel(
                     "End-to-end acknowledgements /s",
                     [
-                        ("sum(rate(millrace_bridge_mqtt_receipts_total[1m]))", "told"),
+                        ("sum(rate(millrace_bridge_mqtt_receipts_total[1m]))", "acknowledgements"),
                         ("sum(rate(millrace_bridge_mqtt_receipts_dropped_total[1m]))", "dropped"),
                     ],
                     "cps",

@@ -30,7 +30,7 @@ class Family:
 
 
 def p99(histogram: str, by: str = "") -> str:
-    """The delay that 99 of 100 stay below, over a minute. `by`: a label more to tell apart."""
+    """The delay that 99 of 100 stay below, over a minute. `by`: an additional label to group by."""
     return f"histogram_quantile(0.99, sum by (le{', ' + by if by else ''}) (rate({histogram}_bucket[1m])))"
 
 

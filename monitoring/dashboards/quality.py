@@ -1,4 +1,4 @@
-"""What becomes of what devices say, and what does not arrive."""
+"""Verdicts on messages, and messages that are missing."""
 
 from typing import Final
 
@@ -75,5 +75,5 @@ QUALITY: Final = Dashboard(
             ],
         ),
     ],
-    "What becomes of what devices say, and what does not arrive.",
+    "Verdicts on messages, and messages that are missing.",
 )

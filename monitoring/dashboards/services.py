@@ -16,7 +16,7 @@ def service(name: str, families: Sequence[Family], title: str | None = None) -> 
     return Dashboard(
         f"millrace-{name}",
         title or name,
-        [Row("Health", _health(where)), Row("What it tells of itself", own)],
+        [Row("Health", _health(where)), Row("Metrics of the service", own)],
         f"Every metric that {name} declares; made from its code.",
         instances_of=name,
     )

@@ -1,1 +1,1 @@
-"""Tells people of incidents of devices, by way of Alertmanager."""
+"""Sends incidents of devices to Alertmanager, which notifies people."""

@@ -1,4 +1,4 @@
-"""`python -m monitoring.notify`: incidents of devices reach people."""
+"""`python -m monitoring.notify`: sends incidents of devices to Alertmanager."""
 
 from monitoring.notify.app import serve
 from monitoring.notify.settings import NotifySettings

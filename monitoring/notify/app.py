@@ -1,4 +1,4 @@
-"""Reads incidents, tells Alertmanager, remembers what it took; again and again, in a thread."""
+"""Polls incidents, posts alerts to Alertmanager and remembers what it accepted, in a thread of its own."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from monitoring.notify import metrics
-from monitoring.notify.core import QUERY, Manner, Told, begin, read, tell
+from monitoring.notify.core import QUERY, AlertOptions, Sent, begin, plan_alerts, read
 from monitoring.notify.settings import NotifySettings
 from runtime import lifecycle
 from runtime.clickhouse.client import ClickHouse
@@ -25,30 +25,30 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 10.0
 _POST_ALERTS: Final = 500
-_KEEP_LOOKS: Final = 12
-"""An open incident ends after so many looks at which it was not told: a minute at the usual pace."""
+_KEEP_POLLS: Final = 12
+"""An alert that is not sent for so many polls expires: a minute at the default interval."""
 
 
 class Memory:
-    """The file that remembers what was told; replaced as a whole."""
+    """The file that remembers what was sent; replaced atomically."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def load(self) -> dict[str, Told] | None:
-        """None when there is no such file yet. Raises RefusedError when it cannot be understood."""
+    def load(self) -> dict[str, Sent] | None:
+        """None if there is no such file yet. Raises RefusedError if it cannot be parsed."""
         if not self._file.exists():
             return None
         try:
-            return {name: Told(*times) for name, times in orjson.loads(self._file.read_bytes()).items()}
+            return {name: Sent(*times) for name, times in orjson.loads(self._file.read_bytes()).items()}
         except (orjson.JSONDecodeError, TypeError, AttributeError) as error:
             raise RefusedError(
-                f"{self._file} cannot be read ({error}): remove it, and what is over will not be told"
+                f"{self._file} cannot be read ({error}): remove it; incidents that are closed by now will not be sent"
             ) from error
 
-    def store(self, told: dict[str, Told]) -> None:
+    def store(self, sent: dict[str, Sent]) -> None:
         new = self._file.with_suffix(".new")
-        new.write_bytes(orjson.dumps({name: (one.first_ms, one.until_ms, one.closed_ms) for name, one in told.items()}))
+        new.write_bytes(orjson.dumps({name: (one.first_ms, one.until_ms, one.closed_ms) for name, one in sent.items()}))
         new.replace(self._file)
 
 
@@ -59,15 +59,15 @@ class Notifier:
         endpoint(settings)  # a URL of another form ends the start, not each look
         self._settings = settings
         self._memory = Memory(settings.notify_state)
-        self._told = self._memory.load()
-        self._manner = Manner(
+        self._sent = self._memory.load()
+        self._options = AlertOptions(
             hold_ms=round(settings.notify_hold_s * 1000),
-            keep_ms=round(settings.notify_every_s * _KEEP_LOOKS * 1000),
+            keep_ms=round(settings.notify_every_s * _KEEP_POLLS * 1000),
             link=settings.notify_link,
             least=Severity[settings.notify_least.upper()],
         )
         self._stop = threading.Event()
-        self._wrong: str | None = "has not looked yet"
+        self._wrong: str | None = "has not polled yet"
 
     async def start(self) -> None:
         threading.Thread(target=self._run, name="notify", daemon=True).start()
@@ -88,23 +88,23 @@ class Notifier:
             self._stop.wait(self._settings.notify_every_s)
 
     def once(self, now_ms: int) -> bool:
-        """Look and tell. False: something is away, and the same is tried at the next look."""
+        """Poll and post once. False: ClickHouse or Alertmanager is unreachable; the next poll tries again."""
         try:
             with ClickHouse(self._settings, timeout_s=_TIMEOUT_S) as db:
                 found = read(db.records(QUERY))
         except MillraceError as error:
             return self._failed("clickhouse", error)
-        told = begin(found, now_ms) if self._told is None else self._told
-        alerts, new = tell(found, told, now_ms, self._manner)
+        sent = begin(found, now_ms) if self._sent is None else self._sent
+        alerts, new = plan_alerts(found, sent, now_ms, self._options)
         try:
             self._post(alerts)
         except OSError as error:
             return self._failed("alertmanager", error)
-        if new != self._told:
+        if new != self._sent:
             self._memory.store(new)
-            self._told = new
+            self._sent = new
         if self._wrong:
-            log.info("incidents are told", extra={"told": len(alerts)})
+            log.info("incidents are sent", extra={"alerts": len(alerts)})
         self._wrong = None
         metrics.INCIDENTS.set(len(alerts))
         metrics.TOLD_AT.set_to_current_time()
@@ -112,7 +112,7 @@ class Notifier:
 
     def _post(self, alerts: Sequence[dict[str, Any]]) -> None:
         address = self._settings.alertmanager_url.rstrip("/") + "/api/v2/alerts"
-        # with nothing to tell an empty post: it shows that Alertmanager is there
+        # without alerts an empty post: it shows that Alertmanager is up
         for at in range(0, max(1, len(alerts)), _POST_ALERTS):
             part = alerts[at : at + _POST_ALERTS]
             request = urllib.request.Request(  # noqa: S310 (an address from our settings)
@@ -127,13 +127,13 @@ class Notifier:
     def _failed(self, at: str, error: Exception) -> bool:
         metrics.FAILURES.labels(at).inc()
         if not self._wrong:
-            log.warning("incidents cannot be told", extra={"at": at, "error": str(error)})
+            log.warning("incidents cannot be sent", extra={"at": at, "error": str(error)})
         self._wrong = f"{at}: {error}"
         return False
 
 
 async def serve(settings: NotifySettings) -> None:
-    """Run until told to stop."""
+    """Run until SIGTERM."""
     notifier = Notifier(settings)
     probes = Probes(settings.http_bind)
     probes.checks["incidents"] = notifier.wrong

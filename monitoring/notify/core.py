@@ -1,9 +1,9 @@
-"""Incidents as they stand, and what was told of them before → alerts for Alertmanager, and what is told now. Pure.
+"""Current incidents and what was sent for them before → alerts for Alertmanager, and what is sent now. Pure.
 
-Alertmanager forgets: an alert ends unless it is told again, and nothing survives its restart but silences and what it
-sent. So each look tells every open incident anew. One that closes ends, at once if people have had the time to hear of
-it, else when that time is over: Alertmanager waits before it sends, and what is over by then it never sends. What was
-told is remembered, so that an incident that opened and closed while we were away is told once.
+Alertmanager resolves an alert that is not sent again, and keeps nothing across a restart but silences and its
+notification log. So every open incident is sent at each poll. A closed incident is resolved, but not before it was
+active for `hold_ms`: Alertmanager waits before it notifies, and drops what resolved by then. What was sent is
+remembered, so that an incident that opened and closed while this service was down is sent once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,12 +16,12 @@ from schemas.vocabulary import Severity
 
 ALERT: Final = "DeviceIncident"
 _MANY_MS: Final = 7 * 86_400_000
-"""What ended longer ago is forgotten; looks go back less far."""
+"""Incidents that ended longer ago are forgotten; queries go back less far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A row of incidents_current. Times are milliseconds since 1970; `closed_ms` None: it is open."""
+    """A row of incidents_current. Times are milliseconds since 1970; `closed_ms` is None while it is open."""
 
     incident: str
     scope: str
@@ -38,9 +38,9 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What was told of an incident: when first, and, once it closed, until when it is told, and which closing that was:
-    an incident may be opened again."""
+class Sent:
+    """What was sent for an incident: when first and, once it closed, until when its alert is active, and the time of
+    that closing, since an incident may open again."""
 
     first_ms: int
     until_ms: int | None = None
@@ -48,8 +48,9 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How is told: at least for `hold_ms`; what is not told again for `keep_ms` ends; `link` with names in braces."""
+class AlertOptions:
+    """An alert is active for at least `hold_ms` and expires `keep_ms` after it was last sent; `link` is a template with
+    the names incident, device and metric in braces; incidents below `least` are not sent."""
 
     hold_ms: int
     keep_ms: int
@@ -57,36 +58,36 @@ class Manner:
     least: Severity = Severity.INFO
 
 
-def begin(found: Iterable[Incident], now_ms: int) -> dict[str, Told]:
-    """What counts as told at the very first start: all that is over."""
-    return {one.incident: Told(now_ms, 0, one.closed_ms) for one in found if one.closed_ms is not None}
+def begin(found: Iterable[Incident], now_ms: int) -> dict[str, Sent]:
+    """What counts as sent at the very first start: all closed incidents."""
+    return {one.incident: Sent(now_ms, 0, one.closed_ms) for one in found if one.closed_ms is not None}
 
 
-def tell(
-    found: Iterable[Incident], told: Mapping[str, Told], now_ms: int, manner: Manner
-) -> tuple[list[dict[str, Any]], dict[str, Told]]:
-    """(alerts to post, what has been told once they are posted)."""
+def plan_alerts(
+    found: Iterable[Incident], sent: Mapping[str, Sent], now_ms: int, options: AlertOptions
+) -> tuple[list[dict[str, Any]], dict[str, Sent]]:
+    """(alerts to post, what counts as sent once they are posted)."""
     alerts: list[dict[str, Any]] = []
-    new = {name: one for name, one in told.items() if one.until_ms is None or one.until_ms > now_ms - _MANY_MS}
+    new = {name: one for name, one in sent.items() if one.until_ms is None or one.until_ms > now_ms - _MANY_MS}
     for one in found:
-        if one.severity < manner.least:
+        if one.severity < options.least:
             continue
-        before = told.get(one.incident)
+        before = sent.get(one.incident)
         if before is None or (before.until_ms is not None and before.closed_ms != one.closed_ms):
-            before = Told(now_ms)  # new, or opened again
+            before = Sent(now_ms)  # new, or opened again
         if one.closed_ms is None:
             new[one.incident] = before
-            alerts.append(_alert(one, now_ms + manner.keep_ms, now_ms, manner))
+            alerts.append(_alert(one, now_ms + options.keep_ms, now_ms, options))
             continue
-        ends_ms = before.until_ms if before.until_ms is not None else max(now_ms, before.first_ms + manner.hold_ms)
-        new[one.incident] = Told(before.first_ms, ends_ms, one.closed_ms)
+        ends_ms = before.until_ms if before.until_ms is not None else max(now_ms, before.first_ms + options.hold_ms)
+        new[one.incident] = Sent(before.first_ms, ends_ms, one.closed_ms)
         if before.until_ms is None or ends_ms > now_ms:
-            alerts.append(_alert(one, ends_ms, now_ms, manner))
+            alerts.append(_alert(one, ends_ms, now_ms, options))
     return alerts, new
 
 
-def _alert(one: Incident, ends_ms: int, now_ms: int, manner: Manner) -> dict[str, Any]:
-    """As Alertmanager's API (v2) takes it. The labels are its name there: they hold the incident's id."""
+def _alert(one: Incident, ends_ms: int, now_ms: int, options: AlertOptions) -> dict[str, Any]:
+    """As Alertmanager's API (v2) takes it. The labels are its identity there and contain the incident's id."""
     labels = {
         "alertname": ALERT,
         "severity": one.severity.name.lower(),
@@ -106,7 +107,7 @@ def _alert(one: Incident, ends_ms: int, now_ms: int, manner: Manner) -> dict[str
             "points": str(one.points),
             "runbook": f"docs/runbooks/{ALERT}.md",
         },
-        "generatorURL": manner.link.format_map(filled),
+        "generatorURL": options.link.format_map(filled),
         "startsAt": _time(min(one.opened_ms, now_ms)),
         "endsAt": _time(ends_ms),
     }

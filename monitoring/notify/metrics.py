@@ -1,13 +1,11 @@
-"""What notify tells Prometheus."""
+"""Metrics of notify."""
 
 from typing import Final
 
 from prometheus_client import Counter, Gauge
 
-TOLD_AT: Final = Gauge(
-    "millrace_notify_told_timestamp_seconds", "When Alertmanager last took all that there was to tell"
-)
+TOLD_AT: Final = Gauge("millrace_notify_told_timestamp_seconds", "Time at which Alertmanager last accepted all alerts")
 INCIDENTS: Final = Gauge(
-    "millrace_notify_incidents", "Incidents told at the last look: open ones, and ended ones still held"
+    "millrace_notify_incidents", "Incidents sent at the last poll: open ones, and closed ones within the hold time"
 )
-FAILURES: Final = Counter("millrace_notify_failures", "Looks at which incidents could not be read or told", ["at"])
+FAILURES: Final = Counter("millrace_notify_failures", "Polls at which incidents could not be read or sent", ["at"])

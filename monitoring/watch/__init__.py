@@ -1,1 +1,1 @@
-"""Looks at what no service can tell of itself: the ledger, the engines, their disks and certificates."""
+"""Monitors what no service can report about itself: the ledger, the engines, their disks and certificates."""

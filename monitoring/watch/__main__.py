@@ -1,4 +1,4 @@
-"""`python -m monitoring.watch`: gauges of what no service can tell of itself."""
+"""`python -m monitoring.watch`: gauges of what no service can report about itself."""
 
 from monitoring.watch.app import serve
 from monitoring.watch.settings import WatchSettings

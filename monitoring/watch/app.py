@@ -31,5 +31,5 @@ def looks(settings: WatchSettings) -> list[Look]:
 
 
 async def serve(settings: WatchSettings) -> None:
-    """Run until told to stop."""
+    """Run until SIGTERM."""
     await lifecycle.run([Watcher(looks(settings))], Probes(settings.http_bind))

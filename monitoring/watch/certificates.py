@@ -13,7 +13,7 @@ _TIMEOUT_S: Final = 5.0
 
 
 def look(servers: Sequence[Address], files: Sequence[Path]) -> None:
-    """Raises OSError when one cannot be looked at; the others are shown all the same."""
+    """Raises OSError when one cannot be checked; the others are checked all the same."""
     wrong: list[str] = []
     for server in servers:
         try:

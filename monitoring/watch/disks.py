@@ -8,7 +8,7 @@ from monitoring.watch.settings import Disk
 
 
 def look(disks: Sequence[Disk]) -> None:
-    """Raises OSError when a folder cannot be looked at; the others are shown all the same."""
+    """Raises OSError when a folder cannot be checked; the others are checked all the same."""
     wrong: list[OSError] = []
     for disk in disks:
         try:

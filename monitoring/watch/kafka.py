@@ -1,4 +1,4 @@
-"""What Kafka tells: brokers, partitions without a leader or with too few copies, and what groups have not committed."""
+"""What Kafka reports: brokers, leaderless and under-replicated partitions, and the lag of consumer groups."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Kafka:
         self._shown: set[tuple[str, str]] = set()
 
     def look(self) -> None:
-        """With a new client after a failure: librdkafka 2.16 asks in vain for ever when a broker died in an answer."""
+        """With a new client after a failure: librdkafka 2.16 hangs after a broker died in the middle of a response."""
         admin = self._admin or AdminClient(clients.common(self._settings) | {"log_level": 0})
         self._admin = None
         self._look_at_partitions(admin)

@@ -44,21 +44,21 @@ class Watcher:
             self._stop.wait(look.every_s if seen else min(look.every_s, RETRY_S))
 
     def once(self, look: Look) -> bool:
-        """Look now; tell whether that succeeded, in the log only when it changed."""
+        """Check now; True if that succeeded. Logs only changes of the outcome."""
         try:
             look.look()
-        except Exception as error:  # whatever is wrong there, it was not seen, and that is what is to be told
+        except Exception as error:  # whatever failed: the engine could not be checked, and that is reported
             metrics.UP.labels(look.at).set(0)
-            self._tell(look.at, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            self._report(look.at, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
             return False
         metrics.UP.labels(look.at).set(1)
         metrics.LOOKED.labels(look.at).set_to_current_time()
-        self._tell(look.at, "")
+        self._report(look.at, "")
         return True
 
-    def _tell(self, at: str, wrong: str) -> None:
+    def _report(self, at: str, wrong: str) -> None:
         if wrong and not self._blind.get(at):
-            log.warning("%s cannot be looked at", at, extra={"error": wrong})
+            log.warning("%s cannot be checked", at, extra={"error": wrong})
         elif not wrong and self._blind.get(at):
-            log.info("%s is seen again", at)
+            log.info("%s can be checked again", at)
         self._blind[at] = wrong

@@ -1,4 +1,4 @@
-"""What the watch tells Prometheus. Gauges of an engine that does not answer keep what was seen last."""
+"""Metrics of the watch. Gauges of an engine that does not answer keep their last value."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What ClickHouse's tables tell: its disks and parts, the ledger, devices and incidents as they stand."""
+"""Gauges from ClickHouse: its disks and parts, the ledger, current devices and incidents."""
 
 from typing import Any, Final
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from monitoring.notify.app import Memory, Notifier
-from monitoring.notify.core import Incident, Manner, Told, begin, tell
+from monitoring.notify.core import AlertOptions, Incident, Sent, begin, plan_alerts
 from monitoring.notify.settings import NotifySettings
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError
@@ -22,7 +22,7 @@ from tests.servers import ClickHouseServer
 
 S = 1000
 NOW = 1_700_000_000 * S
-MANNER = Manner(hold_ms=300 * S, keep_ms=60 * S, link="http://x/{incident}?d={device}&m={metric}")
+MANNER = AlertOptions(hold_ms=300 * S, keep_ms=60 * S, link="http://x/{incident}?d={device}&m={metric}")
 OPEN = Incident(
     "00ab", "device", "pump-1", "motor", "vibration", "residual", Severity.WARNING, NOW - 5 * S, None, 1, 3,
     "9.2; usual at this hour 1 to 2",
@@ -33,8 +33,8 @@ def ends(alert: dict[str, Any]) -> int:
     return round(datetime.fromisoformat(alert["endsAt"]).timestamp() * 1000)
 
 
-def test_an_open_incident_is_told_with_device_explanation_and_link_and_told_again() -> None:
-    alerts, told = tell([OPEN], {}, NOW, MANNER)
+def test_an_open_incident_is_sent_with_device_explanation_and_link_and_sent_again() -> None:
+    alerts, sent = plan_alerts([OPEN], {}, NOW, MANNER)
     assert alerts[0]["labels"] == {
         "alertname": "DeviceIncident", "severity": "warning", "incident": "00ab", "scope": "device", "device": "pump-1",
         "channel": "motor", "metric": "vibration", "detector": "residual",
@@ -42,9 +42,9 @@ def test_an_open_incident_is_told_with_device_explanation_and_link_and_told_agai
     assert alerts[0]["annotations"]["summary"] == "pump-1, vibration: 9.2; usual at this hour 1 to 2"
     assert alerts[0]["generatorURL"] == "http://x/00ab?d=pump-1&m=vibration"
     assert ends(alerts[0]) == NOW + 60 * S
-    again, later = tell([OPEN], told, NOW + 10 * S, MANNER)
+    again, later = plan_alerts([OPEN], sent, NOW + 10 * S, MANNER)
     assert ends(again[0]) == NOW + 70 * S
-    assert later == told == {"00ab": Told(NOW)}
+    assert later == sent == {"00ab": Sent(NOW)}
 
 
 CLOSED = replace(OPEN, closed_ms=NOW - S)
@@ -53,68 +53,68 @@ CLOSED = replace(OPEN, closed_ms=NOW - S)
 @pytest.mark.parametrize(
     ("before", "at", "until"),
     [
-        ({"00ab": Told(NOW - 3600 * S)}, NOW, NOW),  # known for long: ends at once
-        ({"00ab": Told(NOW - 100 * S)}, NOW, NOW + 200 * S),  # people may not have heard of it yet
+        ({"00ab": Sent(NOW - 3600 * S)}, NOW, NOW),  # known for long: ends at once
+        ({"00ab": Sent(NOW - 100 * S)}, NOW, NOW + 200 * S),  # people may not have heard of it yet
         ({}, NOW, NOW + 300 * S),  # opened and closed between two looks, or while we were away
     ],
 )
 def test_an_incident_that_closes_ends_when_people_had_the_time_to_hear_of_it(
-    before: dict[str, Told], at: int, until: int
+    before: dict[str, Sent], at: int, until: int
 ) -> None:
-    alerts, told = tell([CLOSED], before, at, MANNER)
+    alerts, sent = plan_alerts([CLOSED], before, at, MANNER)
     assert [ends(alert) for alert in alerts] == [until]
-    assert told["00ab"].until_ms == until
-    held, same = tell([CLOSED], told, until - S, MANNER)
+    assert sent["00ab"].until_ms == until
+    held, same = plan_alerts([CLOSED], sent, until - S, MANNER)
     assert [ends(alert) for alert in held] == ([until] if until - S < until else [])
-    assert same == told
-    assert tell([CLOSED], told, until, MANNER)[0] == []
+    assert same == sent
+    assert plan_alerts([CLOSED], sent, until, MANNER)[0] == []
 
 
-def test_an_incident_that_was_opened_again_is_told_anew_though_it_closed_meanwhile() -> None:
-    _, told = tell([CLOSED], {}, NOW, MANNER)
+def test_an_incident_that_opened_again_is_sent_again_though_it_closed_in_between() -> None:
+    _, sent = plan_alerts([CLOSED], {}, NOW, MANNER)
     later = NOW + 3600 * S
-    alerts, _ = tell([replace(CLOSED, closed_ms=later - S)], told, later, MANNER)
+    alerts, _ = plan_alerts([replace(CLOSED, closed_ms=later - S)], sent, later, MANNER)
     assert [ends(alert) for alert in alerts] == [later + 300 * S]
-    (alert,), again = tell([OPEN], told, later, MANNER)
+    (alert,), again = plan_alerts([OPEN], sent, later, MANNER)
     assert ends(alert) == later + 60 * S
-    assert again == {"00ab": Told(later)}
+    assert again == {"00ab": Sent(later)}
 
 
-def test_what_was_over_before_the_first_start_is_not_told() -> None:
-    alerts, told = tell([CLOSED, replace(OPEN, incident="01")], begin([CLOSED], NOW), NOW, MANNER)
+def test_what_was_over_before_the_first_start_is_not_sent() -> None:
+    alerts, sent = plan_alerts([CLOSED, replace(OPEN, incident="01")], begin([CLOSED], NOW), NOW, MANNER)
     assert [alert["labels"]["incident"] for alert in alerts] == ["01"]
-    assert set(told) == {"00ab", "01"}
+    assert set(sent) == {"00ab", "01"}
 
 
-def test_a_lesser_severity_is_not_told_and_a_rise_is_a_new_alert() -> None:
-    manner = replace(MANNER, least=Severity.WARNING)
-    assert tell([replace(OPEN, severity=Severity.INFO)], {}, NOW, manner) == ([], {})
-    alerts, _ = tell([replace(OPEN, severity=Severity.CRITICAL)], {"00ab": Told(NOW)}, NOW, manner)
+def test_a_lesser_severity_is_not_sent_and_a_rise_is_a_new_alert() -> None:
+    options = replace(MANNER, least=Severity.WARNING)
+    assert plan_alerts([replace(OPEN, severity=Severity.INFO)], {}, NOW, options) == ([], {})
+    alerts, _ = plan_alerts([replace(OPEN, severity=Severity.CRITICAL)], {"00ab": Sent(NOW)}, NOW, options)
     assert alerts[0]["labels"]["severity"] == "critical"
 
 
 def test_an_incident_of_a_group_says_of_how_many() -> None:
     group = replace(OPEN, scope="site", device="north", devices=4711, channel="")
-    (alert,), _ = tell([group], {}, NOW, MANNER)
+    (alert,), _ = plan_alerts([group], {}, NOW, MANNER)
     assert alert["annotations"]["summary"].startswith("4711 devices of site north, vibration: ")
     assert "channel" not in alert["labels"]
 
 
 def test_a_device_whose_clock_is_ahead_starts_no_alert_in_the_future() -> None:
-    (alert,), _ = tell([replace(OPEN, opened_ms=NOW + 3600 * S)], {}, NOW, MANNER)
+    (alert,), _ = plan_alerts([replace(OPEN, opened_ms=NOW + 3600 * S)], {}, NOW, MANNER)
     assert alert["startsAt"] == "2023-11-14T22:13:20.000Z"
 
 
 def test_what_ended_long_ago_is_forgotten() -> None:
-    old = {"a": Told(0, NOW - 8 * 86_400 * S), "b": Told(0, NOW - S), "c": Told(0)}
-    assert set(tell([], old, NOW, MANNER)[1]) == {"b", "c"}
+    old = {"a": Sent(0, NOW - 8 * 86_400 * S), "b": Sent(0, NOW - S), "c": Sent(0)}
+    assert set(plan_alerts([], old, NOW, MANNER)[1]) == {"b", "c"}
 
 
 def test_the_memory_outlives_and_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "told.json")
     assert memory.load() is None
-    memory.store({"a": Told(1), "b": Told(2, 3, 1)})
-    assert Memory(tmp_path / "told.json").load() == {"a": Told(1), "b": Told(2, 3, 1)}
+    memory.store({"a": Sent(1), "b": Sent(2, 3, 1)})
+    assert Memory(tmp_path / "told.json").load() == {"a": Sent(1), "b": Sent(2, 3, 1)}
     (tmp_path / "told.json").write_text("[1]")
     with pytest.raises(RefusedError, match="remove it"):
         memory.load()
@@ -190,65 +190,65 @@ def until(happened: Callable[[], bool], what: str) -> None:
 def test_an_incident_reaches_alertmanager_once_and_ends_when_it_closes(
     database: MigrationSettings, alertmanager: Alertmanager, happens: Callable[..., None], tmp_path: Path
 ) -> None:
-    told = notifier(database, alertmanager, tmp_path / "told")
-    assert told.once(now_ms()) and told.wrong() is None
+    sent = notifier(database, alertmanager, tmp_path / "told")
+    assert sent.once(now_ms()) and sent.wrong() is None
     happens("a1", "opened", "pump-7")
     happens("a1", "updated", "pump-7", score=0.9)
-    assert told.once(now_ms()) and told.once(now_ms())
+    assert sent.once(now_ms()) and sent.once(now_ms())
     (alert,) = shown(alertmanager, "a1")
     assert alert["annotations"]["summary"] == "pump-7, vibration: strange 0.9"
     assert alert["generatorURL"].endswith("var-device=pump-7")
     assert alert["receivers"] == [{"name": "incidents"}]
     happens("a1", "closed", "pump-7", score=0.9)
-    time.sleep(1.1)  # it was told for as long as is asked for
-    assert told.once(now_ms())
+    time.sleep(1.1)  # it was sent for as long as is asked for
+    assert sent.once(now_ms())
     until(lambda: not shown(alertmanager, "a1"), "the alert does not end")
 
 
 def test_parts_of_an_incident_in_two_partitions_are_one_and_end_together(
     database: MigrationSettings, alertmanager: Alertmanager, happens: Callable[..., None], tmp_path: Path
 ) -> None:
-    told = notifier(database, alertmanager, tmp_path / "told")
+    sent = notifier(database, alertmanager, tmp_path / "told")
     happens("b1", "opened", "north", partition=0)
     happens("b1", "opened", "north", partition=1)
     happens("b1", "closed", "north", partition=0)
-    assert told.once(now_ms())
+    assert sent.once(now_ms())
     assert len(shown(alertmanager, "b1")) == 1
     happens("b1", "closed", "north", partition=1)
     time.sleep(1.1)
-    assert told.once(now_ms())
+    assert sent.once(now_ms())
     until(lambda: not shown(alertmanager, "b1"), "the alert does not end")
 
 
-def test_what_opened_and_closed_while_notify_was_dead_is_told_once(
+def test_what_opened_and_closed_while_notify_was_down_is_sent_once(
     database: MigrationSettings, alertmanager: Alertmanager, happens: Callable[..., None], tmp_path: Path
 ) -> None:
     assert notifier(database, alertmanager, tmp_path / "told").once(now_ms())
     happens("c1", "opened", "pump-9")
     happens("c1", "closed", "pump-9")
-    told = notifier(database, alertmanager, tmp_path / "told")
-    assert told.once(now_ms())
+    sent = notifier(database, alertmanager, tmp_path / "told")
+    assert sent.once(now_ms())
     assert len(shown(alertmanager, "c1")) == 1
     time.sleep(1.1)
     assert notifier(database, alertmanager, tmp_path / "told").once(now_ms())
-    until(lambda: not shown(alertmanager, "c1"), "it is told again after a restart")
+    until(lambda: not shown(alertmanager, "c1"), "it is sent again after a restart")
 
 
 def test_alertmanager_away_is_waited_for_and_nothing_is_forgotten(
     database: MigrationSettings, happens: Callable[..., None], tmp_path: Path
 ) -> None:
     server = Alertmanager(tmp_path / "alertmanager")
-    told = notifier(database, server, tmp_path / "told")
+    sent = notifier(database, server, tmp_path / "told")
     happens("d1", "opened", "pump-3")
-    assert not told.once(now_ms())
-    assert "alertmanager" in (told.wrong() or "")
+    assert not sent.once(now_ms())
+    assert "alertmanager" in (sent.wrong() or "")
     server.start()
     try:
-        assert told.once(now_ms())
+        assert sent.once(now_ms())
         assert len(shown(server, "d1")) == 1
         server.stop()
-        server.start()  # it forgets what it was told
-        assert told.once(now_ms())
+        server.start()  # it forgets what it was sent
+        assert sent.once(now_ms())
         assert len(shown(server, "d1")) == 1
     finally:
         server.stop()
