@@ -124,7 +124,7 @@ CASES = (
     ),
     Case(
         "MessagesNotAcknowledged",
-        "bridge holds messages that Kafka does not acknowledge; devices are told nothing",
+        "bridge holds messages that Kafka does not acknowledge; devices get no acknowledgement",
         {"severity": "critical", "service": "bridge", "instance": "bridge:9100"},
         {
             'millrace_bridge_groups{service="bridge", instance="bridge:9100"}': "4x80",
