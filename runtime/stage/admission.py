@@ -1,7 +1,7 @@
-"""May a stage go on from this snapshot in this world? Pure: facts in, the start or a clear refusal out.
+"""May a stage go on from this snapshot, given what the topics hold now? Pure: facts in, the start or a refusal out.
 
 Every rule is here because without it a schedule of crashes, or an operator's mistake, loses or doubles something in
-silence: a topic made anew, a truncated log, retention that overtook, outputs of another logic version.
+silence: a re-created topic, a truncated log, retention that overtook, outputs of another logic version.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,8 +21,8 @@ class OutputEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What is so at the moment a partition is taken over.
+class LogFacts:
+    """What the logs hold when a partition is assigned.
 
     `low` and `end` of the source partition: first offset kept, next offset to be written. `epoch` of telemetry.raw.
     `fingerprint` of the source record before the snapshot's position; None: retention took it, or there is none.
@@ -46,68 +46,68 @@ class Options:
     skip_lost: bool = False
 
 
-def first(stage: str, version: int, partition: int, world: World, options: Options) -> Snapshot:
+def first(stage: str, version: int, partition: int, facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to begin with where none is stored. Raises RefusedError unless there is nothing to lose."""
     if not options.from_oldest:
-        written = [topic for topic, output in world.outputs.items() if output.end > 0]
-        if world.low > 0 or written:
-            what = f"{world.source} starts at offset {world.low}" if world.low > 0 else f"{written[0]} holds records"
+        written = [topic for topic, output in facts.outputs.items() if output.end > 0]
+        if facts.low > 0 or written:
+            what = f"{facts.source} starts at offset {facts.low}" if facts.low > 0 else f"{written[0]} holds records"
             raise RefusedError(
                 f"{stage} partition {partition}: there is no snapshot, but {what}: starting with an empty state would"
                 " forget what was there. Restore the snapshots, or start once with --from-oldest to accept it"
             )
-    return Snapshot(stage, partition, version, world.topic_id, world.low)
+    return Snapshot(stage, partition, version, facts.topic_id, facts.low)
 
 
-def admit(snapshot: Snapshot, version: int, reads: Collection[int], world: World, options: Options) -> Snapshot:
+def admit(snapshot: Snapshot, version: int, reads: Collection[int], facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to go on from (its position moved only by --skip-lost), for logic version `version`, which can read
     states of the older ones in `reads`. Raises RefusedError that says what to do."""
     who = f"{snapshot.stage} partition {snapshot.partition}"
-    _same_topic(who, snapshot, world)
-    if snapshot.position < world.low:
-        snapshot = _overtaken(who, snapshot, world, options)
-    elif world.fingerprint is not None and world.fingerprint != snapshot.fingerprint:
+    _same_topic(who, snapshot, facts)
+    if snapshot.position < facts.low:
+        snapshot = _overtaken(who, snapshot, facts, options)
+    elif facts.fingerprint is not None and facts.fingerprint != snapshot.fingerprint:
         raise RefusedError(
-            f"{who}: record {snapshot.position - 1} of {world.source} is not the one the snapshot was made after: the"
+            f"{who}: record {snapshot.position - 1} of {facts.source} is not the one the snapshot was made after: the"
             " topic was truncated or restored from elsewhere. Restore both together, or start once with --from-oldest"
         )
     for topic, written in snapshot.written.items():
-        _output_kept(who, topic, written, world.outputs[topic])
+        _output_kept(who, topic, written, facts.outputs[topic])
     if snapshot.logic_version != version:
         _readable(who, snapshot, version, reads)
-        _version_may_change(who, snapshot, version, world)
+        _version_may_change(who, snapshot, version, facts)
     return snapshot
 
 
-def _same_topic(who: str, snapshot: Snapshot, world: World) -> None:
-    if snapshot.topic_id != world.topic_id:
+def _same_topic(who: str, snapshot: Snapshot, facts: LogFacts) -> None:
+    if snapshot.topic_id != facts.topic_id:
         raise RefusedError(
-            f"{who}: the snapshot was made of {world.source} with topic id {snapshot.topic_id}; the topic now has"
-            f" {world.topic_id}: it was made anew. Bring the old topic back, or start once with --from-oldest to forget"
-            " the old state"
+            f"{who}: the snapshot was made of {facts.source} with topic id {snapshot.topic_id}; the topic now has"
+            f" {facts.topic_id}: it was re-created. Bring the old topic back, or start once with --from-oldest to"
+            " forget the old state"
         )
-    if snapshot.position > world.end:
+    if snapshot.position > facts.end:
         raise RefusedError(
-            f"{who}: the snapshot has reached offset {snapshot.position} of {world.source}, which ends at {world.end}:"
+            f"{who}: the snapshot has reached offset {snapshot.position} of {facts.source}, which ends at {facts.end}:"
             " the topic was truncated (a power cut?). Restore it, or start once with --from-oldest"
         )
 
 
-def _overtaken(who: str, snapshot: Snapshot, world: World, options: Options) -> Snapshot:
+def _overtaken(who: str, snapshot: Snapshot, facts: LogFacts, options: Options) -> Snapshot:
     if not options.skip_lost:
         raise RefusedError(
-            f"{who}: retention took offsets {snapshot.position} to {world.low - 1} of {world.source} before they were"
-            f" applied; it starts at {world.low}. They are lost here: restore them, or start once with --skip-lost to"
+            f"{who}: retention took offsets {snapshot.position} to {facts.low - 1} of {facts.source} before they were"
+            f" applied; it starts at {facts.low}. They are lost here: restore them, or start once with --skip-lost to"
             " go on without them (the ledger will show the difference)"
         )
-    return replace(snapshot, position=world.low, fingerprint=0)
+    return replace(snapshot, position=facts.low, fingerprint=0)
 
 
 def _output_kept(who: str, topic: str, written: Written, output: OutputEnd) -> None:
     if output.end <= written.offset:
         raise RefusedError(
             f"{who}: {topic} ends at offset {output.end}, but this stage has written up to {written.offset}: the topic"
-            " was truncated or made anew. Restore it, or start this stage once with --from-oldest"
+            " was truncated or re-created. Restore it, or start this stage once with --from-oldest"
         )
 
 
@@ -121,8 +121,8 @@ def _readable(who: str, snapshot: Snapshot, version: int, reads: Collection[int]
         )
 
 
-def _version_may_change(who: str, snapshot: Snapshot, version: int, world: World) -> None:
-    behind = goal(snapshot, world)
+def _version_may_change(who: str, snapshot: Snapshot, version: int, facts: LogFacts) -> None:
+    behind = goal(snapshot, facts)
     if behind is not None:
         old = snapshot.logic_version
         raise RefusedError(
@@ -132,7 +132,7 @@ def _version_may_change(who: str, snapshot: Snapshot, version: int, world: World
         )
 
 
-def goal(snapshot: Snapshot, world: World) -> Highest | None:
+def goal(snapshot: Snapshot, facts: LogFacts) -> Highest | None:
     """What the snapshot has to reach to cover every output written; None when it has."""
-    furthest = max((output.last for output in world.outputs.values()), default=START)
+    furthest = max((output.last for output in facts.outputs.values()), default=START)
     return furthest if furthest > snapshot.highest else None

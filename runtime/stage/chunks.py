@@ -112,54 +112,54 @@ class Assembly:
     def __init__(self, layouts: Mapping[str, Layout]) -> None:
         """Raises SnapshotError where chunks do not make up their array."""
         self.arrays: dict[str, Any] = {}
-        self._places: dict[Chunk, list[memoryview]] = {}
+        self._targets: dict[Chunk, list[memoryview]] = {}
         for name, layout in layouts.items():
             self.arrays[name] = array = np.empty(layout.shape, layout.type)
             ends = list(accumulate(chunk.size for chunk in layout.chunks))
             if ends[-1:] != [array.nbytes]:
                 raise SnapshotError(f"array {name!r} has {array.nbytes} bytes, its chunks end at {ends[-1:]}")
             for chunk, end in zip(layout.chunks, ends, strict=True):
-                self._places.setdefault(chunk, []).append(_bytes_of(array)[end - chunk.size : end])
+                self._targets.setdefault(chunk, []).append(_bytes_of(array)[end - chunk.size : end])
 
     @property
     def missing(self) -> list[Chunk]:
         """Chunks that have not come yet, in the order of their records."""
-        return sorted(self._places, key=lambda chunk: chunk.offset)
+        return sorted(self._targets, key=lambda chunk: chunk.offset)
 
     def put(self, chunk: Chunk, value: bytes) -> None:
         """The stored value of a missing chunk. Raises SnapshotError when it is damaged."""
         found = expand(chunk, value)
-        for place in self._places.pop(chunk):
-            place[:] = found
+        for target in self._targets.pop(chunk):
+            target[:] = found
 
 
 # --- which chunks are there
 
 
 @dataclass(slots=True)
-class Shelf:
+class ChunkIndex:
     """The chunks of a partition that its owner knows of, by digest or by name.
 
-    `named` by the newest manifest; `spare`: by the one before it only; `loose`: written for a manifest that is not
-    there yet; `doomed`: of no use any more, to be dropped from the topic.
+    `named` by the newest manifest; `previous`: by the one before it only; `unreferenced`: written for a manifest that
+    is not stored yet; `obsolete`: needed by no manifest, to be dropped from the topic.
     """
 
     named: dict[str, Chunk] = field(default_factory=dict)
-    spare: dict[str, Chunk] = field(default_factory=dict)
-    loose: dict[str, Chunk] = field(default_factory=dict)
-    doomed: set[str] = field(default_factory=set)
+    previous: dict[str, Chunk] = field(default_factory=dict)
+    unreferenced: dict[str, Chunk] = field(default_factory=dict)
+    obsolete: set[str] = field(default_factory=set)
 
     def find(self, of_digest: str) -> Chunk | None:
         """A stored chunk with these bytes."""
-        return self.named.get(of_digest) or self.spare.get(of_digest) or self.loose.get(of_digest)
+        return self.named.get(of_digest) or self.previous.get(of_digest) or self.unreferenced.get(of_digest)
 
     def wrote(self, chunk: Chunk) -> None:
-        self.loose[chunk.digest] = chunk
+        self.unreferenced[chunk.digest] = chunk
 
-    def after(self, used: Iterable[Chunk]) -> "Shelf":
+    def after(self, used: Iterable[Chunk]) -> "ChunkIndex":
         """What it is once a manifest that names the chunks `used` is stored."""
         named = {chunk.digest: chunk for chunk in used}
-        spare = {digest: chunk for digest, chunk in self.named.items() if digest not in named}
-        kept = {chunk.name for chunk in (*named.values(), *spare.values())}
-        gone = {chunk.name for chunk in (*self.spare.values(), *self.loose.values())}
-        return Shelf(named, spare, {}, (self.doomed | gone) - kept)
+        previous = {digest: chunk for digest, chunk in self.named.items() if digest not in named}
+        kept = {chunk.name for chunk in (*named.values(), *previous.values())}
+        gone = {chunk.name for chunk in (*self.previous.values(), *self.unreferenced.values())}
+        return ChunkIndex(named, previous, {}, (self.obsolete | gone) - kept)

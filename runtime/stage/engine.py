@@ -1,4 +1,5 @@
-"""The engine of a stage: apply records in order, write outputs, snapshot, load. Knows of Faust only what `Broker` says.
+"""The engine of a stage: apply records in order, write outputs, snapshot, load. Faust calls it through
+`faust_app.Flow`.
 
 Promises kept here (each is needed; see the protocol's model in the tests):
 - Outputs leave in order and without gaps (outbox.py).
@@ -20,10 +21,10 @@ from confluent_kafka import Message as Fetched
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
 from runtime.stage.admission import Options
+from runtime.stage.assigned import AssignedPartition, Message, Refetched, take_over
 from runtime.stage.chunks import CUT, Cut
 from runtime.stage.contract import Divisible, Frozen, Output, Record, Stage
-from runtime.stage.held import Held, Message, Refetched, take
-from runtime.stage.keeper import Confirm, Keeper, LostError
+from runtime.stage.keeper import CommitCovered, Keeper, PartitionLostError
 from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.rescue import copied, is_divisible, replayed, rescue
@@ -36,9 +37,9 @@ from schemas.headers import Provenance, kind_of, table
 from schemas.topics import state_topic
 
 log = logging.getLogger(__name__)
-_CAREFUL: Final = 100
-"""After a record on which the stage raised, so many are applied with a copy of the state at hand: such records come in
-bursts, and making the state again costs more."""
+_COPY_AHEAD_RECORDS_RECORDS: Final = 100
+"""After a record on which the stage raised, the state is copied before each of so many: such records come in bursts,
+and restoring the state from the snapshot costs more."""
 
 
 class Engine:
@@ -46,85 +47,87 @@ class Engine:
 
     def __init__(self, stage: Stage, facts: TopicFacts, epoch: int, options: Options, cut: Cut = CUT) -> None:
         self.stage, self.facts, self.epoch, self.options = stage, facts, epoch, options
-        self.held: dict[int, Held] = {}
+        self.assigned: dict[int, AssignedPartition] = {}
         self.loaded = False
         self.drained = asyncio.Event()
         self._derived = stage.source != names.RAW
         self._open = False
         self._round = self._loads = 0
         self._safe: dict[int, int] = {}
-        self._begun_anew: set[int] = set()
+        self._discarded: set[int] = set()
         self._flow = asyncio.Lock()
         self._storing = asyncio.Lock()
         self._cut = cut
         self._outbox: Outbox | None = None
         self._keeper: Keeper | None = None
-        self._confirm: Confirm | None = None
+        self._commit: CommitCovered | None = None
         self._reader: Callable[[], store.Reader] | None = None
         self._same_topics: Callable[[], None] | None = None
-        self._figures = metrics.Figures(stage.name, stage.outputs)
+        self._metrics = metrics.StageMetrics(stage.name, stage.outputs)
 
     def connect(
         self,
         outbox: Outbox,
         reader: Callable[[], store.Reader],
         same_topics: Callable[[], None],
-        confirm: Confirm,
+        commit: CommitCovered,
     ) -> None:
-        """How outputs leave, how snapshots are read; a check (blocking) that topics are still the same ones; `confirm`
-        commits what snapshots cover and tells for which partitions the group took it: they are ours still."""
-        self._outbox, self._reader, self._same_topics, self._confirm = outbox, reader, same_topics, confirm
-        self._keeper = Keeper(state_topic(self.stage.name), outbox, self._cut, confirm)
+        """Connect to Kafka; called once, before any other method. `outbox` takes outputs and snapshots, `reader` opens
+        a reader of snapshots; `same_topics` blocks, and raises RefusedError when a topic was re-created; `commit`
+        commits the offsets that snapshots cover and returns the partitions for which the group accepted it: they are
+        still assigned to this worker."""
+        self._outbox, self._reader, self._same_topics, self._commit = outbox, reader, same_topics, commit
+        self._keeper = Keeper(state_topic(self.stage.name), outbox, self._cut, commit)
 
     # --- records
 
     async def handle(self, message: Message) -> None:
         """Take the next record of a partition. Records that are not the next one are repeats, or a loss."""
         async with self._flow:
-            held = self.held.get(message.partition)
-            if held is None or not self._open:
+            mine = self.assigned.get(message.partition)
+            if mine is None or not self._open:
                 return
-            if message.offset != held.position:
-                self._out_of_order(message, held)
+            if message.offset != mine.position:
+                self._out_of_order(message, mine)
                 return
-            await self._apply(message, held)
+            await self._apply(message, mine)
 
-    def _out_of_order(self, message: Message, held: Held) -> None:
-        if message.offset > held.position:
+    def _out_of_order(self, message: Message, mine: AssignedPartition) -> None:
+        if message.offset > mine.position:
             raise FatalError(
-                f"{self.stage.source}/{message.partition}: expected offset {held.position}, got {message.offset};"
+                f"{self.stage.source}/{message.partition}: expected offset {mine.position}, got {message.offset};"
                 " loading again from the snapshot"
             )
-        self._figures.repeat()
+        self._metrics.repeat()
 
-    async def _apply(self, message: Message, held: Held) -> None:
+    async def _apply(self, message: Message, mine: AssignedPartition) -> None:
         try:
-            record = self._record(message, held)
+            record = self._record(message, mine)
             if record is not None:
-                before = copied(held.state.freeze()) if held.careful else None
+                before = copied(mine.state.freeze()) if mine.copy_ahead else None
                 begin = time.perf_counter()
                 try:
-                    outputs = held.state.apply(record)
+                    outputs = mine.state.apply(record)
                 except Exception as error:
-                    outputs = await self._rescue(record, held, before, error)
-                self._figures.applied(record, time.perf_counter() - begin)
-                held.careful = max(0, held.careful - 1)
-                held.highest = Highest(record.epoch, record.src)
-                await self._write(record, held, outputs)
+                    outputs = await self._rescue(record, mine, before, error)
+                self._metrics.applied(record, time.perf_counter() - begin)
+                mine.copy_ahead = max(0, mine.copy_ahead - 1)
+                mine.highest = Highest(record.epoch, record.src)
+                await self._write(record, mine, outputs)
         except ContractError as error:
             raise RefusedError(
                 f"{self.stage.source}/{message.partition} offset {message.offset} breaks the contract: {error}"
             ) from error
-        held.took(message)
-        if held.goal is not None and held.highest >= held.goal:
-            held.goal = None
+        mine.took(message)
+        if mine.goal is not None and mine.highest >= mine.goal:
+            mine.goal = None
             self._watch_drain()
 
-    def _record(self, message: Message, held: Held) -> Record | None:
+    def _record(self, message: Message, mine: AssignedPartition) -> Record | None:
         """What is to be applied; None: it is a repeat of its writer."""
         headers = table(message.headers)
         kind = kind_of(headers)
-        highest = self._judge(message, held, headers)
+        highest = self._judge(message, mine, headers)
         if highest is None:
             return None
         value = message.value or b""
@@ -132,7 +135,9 @@ class Engine:
 
     # --- records on which the stage raises
 
-    async def _rescue(self, record: Record, held: Held, before: Frozen | None, error: Exception) -> Sequence[Output]:
+    async def _rescue(
+        self, record: Record, mine: AssignedPartition, before: Frozen | None, error: Exception
+    ) -> Sequence[Output]:
         """The outputs of what can be applied of the record. `before`: the state before it, where there is a copy.
 
         In a thread, with the flow closed: it may take as long as a take-over.
@@ -144,8 +149,8 @@ class Engine:
         if before is None:
             before = await in_thread(self._before, record)
         found = await in_thread(rescue, self.stage, before, record)
-        held.state, held.careful = found.state, _CAREFUL
-        self._figures.refused(found.refused)
+        mine.state, mine.copy_ahead = found.state, _COPY_AHEAD_RECORDS_RECORDS
+        self._metrics.refused(found.refused)
         return found.outputs
 
     def _before(self, record: Record) -> Frozen:
@@ -155,65 +160,65 @@ class Engine:
         partition, source = record.partition, self.stage.source
         with self._reader() as reader:
             options = replace(self.options, drain=False)
-            held = take(self.stage, (self.facts.topic_id, self.epoch), reader, partition, options, anew=False)
-            found = reader.scan(source, partition, held.position, record.offset)
-            before = replayed(self.stage, held.state, self._again(found, held))
-        if held.position != record.offset:
+            mine = take_over(self.stage, (self.facts.topic_id, self.epoch), reader, partition, options, discard=False)
+            found = reader.scan(source, partition, mine.position, record.offset)
+            before = replayed(self.stage, mine.state, self._again(found, mine))
+        if mine.position != record.offset:
             raise FatalError(
-                f"{source}/{partition}: records {held.position} to {record.offset - 1} cannot be read again;"
+                f"{source}/{partition}: records {mine.position} to {record.offset - 1} cannot be read again;"
                 " loading again from the snapshot"
             )
         return before
 
-    def _again(self, messages: Iterable[Fetched], held: Held) -> Iterator[Record]:
+    def _again(self, messages: Iterable[Fetched], mine: AssignedPartition) -> Iterator[Record]:
         for message in messages:
             found = Refetched.of(message)
-            record = self._record(found, held)
+            record = self._record(found, mine)
             if record is not None:
-                held.highest = Highest(record.epoch, record.src)
+                mine.highest = Highest(record.epoch, record.src)
                 yield record
-            held.took(found)
+            mine.took(found)
 
-    def _judge(self, message: Message, held: Held, headers: Mapping[str, bytes]) -> Highest | None:
+    def _judge(self, message: Message, mine: AssignedPartition, headers: Mapping[str, bytes]) -> Highest | None:
         """Provenance of a record to apply; None: it is a repeat of its writer."""
         if not self._derived:
             return Highest(self.epoch, message.offset)
         found = Provenance.parse(headers)
         where = f"{self.stage.source}/{message.partition} offset {message.offset}"
         try:
-            decision = judge(held.highest, found, where)
+            decision = judge(mine.highest, found, where)
         except RefusedError as error:
-            if not held.gap_accepted:
+            if not mine.gap_accepted:
                 raise
-            held.gap_accepted = False
+            mine.gap_accepted = False
             log.warning("%s; going on because of --skip-lost", error)
             return after(found)
         if decision is Decision.DROP:
-            self._figures.repeat()
+            self._metrics.repeat()
             return None
         return after(found)
 
-    async def _write(self, record: Record, held: Held, outputs: Sequence[Output]) -> None:
+    async def _write(self, record: Record, mine: AssignedPartition, outputs: Sequence[Output]) -> None:
         here = Highest(record.epoch, record.src)
         for output in outputs:
             topic = output.topic
-            before = held.written.get(topic, Written())
-            known = held.known.get(topic, START)
+            before = mine.written.get(topic, Written())
+            known = mine.known.get(topic, START)
             if topic not in self.stage.outputs or before.last >= here:
                 raise FatalError(f"{self.stage.name} gave two outputs for {topic}, or one for a foreign topic")
             if here <= known:
-                self._figures.known(topic)
-                held.written[topic] = replace(before, last=here)
+                self._metrics.known(topic)
+                mine.written[topic] = replace(before, last=here)
                 continue
             last = max(before.last, known)
             link = Provenance(here.epoch, here.src, last.src if last.epoch == here.epoch else NONE)
             assert self._outbox is not None
             await self._outbox.send(topic, record.partition, output.value, [*output.headers, *link.encode()])
-            held.written[topic] = replace(before, last=here)
-            self._figures.written(topic, len(output.value))
+            mine.written[topic] = replace(before, last=here)
+            self._metrics.written(topic, len(output.value))
 
     def _watch_drain(self) -> None:
-        if self.options.drain and self.loaded and all(held.goal is None for held in self.held.values()):
+        if self.options.drain and self.loaded and all(mine.goal is None for mine in self.assigned.values()):
             self.drained.set()
 
     # --- snapshots
@@ -226,49 +231,49 @@ class Engine:
         """
         async with self._storing:
             current, loads, wrote = self._round, self._loads, dict[int, int]()
-            dirty = [p for p, held in self.held.items() if held.dirty and not held.lost]
+            dirty = [p for p, mine in self.assigned.items() if mine.dirty and not mine.lost]
             if dirty and self._same_topics is not None:
                 await in_thread(self._same_topics)
             for partition in dirty:
                 if current != self._round:
                     break  # partitions go or come: who does that takes a snapshot of its own
-                wrote[partition] = await self._snapshot(partition, self.held[partition])
+                wrote[partition] = await self._snapshot(partition, self.assigned[partition])
             await self._drop([p for p, size in wrote.items() if size], loads)
             return sum(wrote.values())
 
-    async def _snapshot(self, partition: int, held: Held) -> int:
+    async def _snapshot(self, partition: int, mine: AssignedPartition) -> int:
         begin = time.perf_counter()
         assert self._outbox is not None
         assert self._keeper is not None
-        mark = partial(held.mark, self.stage.logic_version)
-        copy, snapshot, waited_s = await self._keeper.copy(lambda: held.state.freeze(), self._flow, mark)
-        self._figures.frozen(partition, waited_s)
+        mark = partial(mine.mark, self.stage.logic_version)
+        copy, snapshot, waited_s = await self._keeper.copy(lambda: mine.state.freeze(), self._flow, mark)
+        self._metrics.frozen(partition, waited_s)
         try:
             snapshot = snapshot.reaching(await self._outbox.settled(partition))
-            tally = await self._keeper.store(partition, held.place, snapshot, copy)
-        except LostError as error:
+            stats = await self._keeper.store(partition, mine.snapshots, snapshot, copy)
+        except PartitionLostError as error:
             log.warning("%s", error)
-            held.dirty = held.lost = True
+            mine.dirty = mine.lost = True
             return 0
         except BaseException:
-            held.dirty = True  # broken off (a stop): what was copied is not stored
+            mine.dirty = True  # broken off (a stop): what was copied is not stored
             raise
-        held.meta = snapshot
+        mine.meta = snapshot
         self._safe[partition] = snapshot.position
-        self._figures.snapshot(partition, tally, time.perf_counter() - begin)
-        return tally.written_bytes
+        self._metrics.snapshot(partition, stats, time.perf_counter() - begin)
+        return stats.written_bytes
 
     async def _drop(self, stored: Sequence[int], loads: int) -> None:
-        assert self._confirm is not None
+        assert self._commit is not None
         assert self._keeper is not None
-        ours = await self._confirm() if stored else set()
+        ours = await self._commit() if stored else set()
         if loads != self._loads:
             ours = set()  # they may have been somebody else's in between
         for partition in stored:
             if partition in ours:
-                await self._keeper.drop(partition, self.held[partition].place)
+                await self._keeper.drop(partition, self.assigned[partition].snapshots)
             else:
-                self.held[partition].lost = True
+                self.assigned[partition].lost = True
 
     # --- taking over and handing over
 
@@ -294,13 +299,13 @@ class Engine:
         begin = time.perf_counter()
         async with self._storing:
             self._open = False
-            for partition in set(self.held) - assigned:
-                del self.held[partition]
-                self._figures.forget(partition)
+            for partition in set(self.assigned) - assigned:
+                del self.assigned[partition]
+                self._metrics.forget(partition)
             taken = await in_thread(self._read, sorted(assigned))
-            self.held.update(taken)
-            self._begun_anew.update(taken)
-            self._safe = {p: self.held[p].meta.position for p in assigned}
+            self.assigned.update(taken)
+            self._discarded.update(taken)
+            self._safe = {p: self.assigned[p].meta.position for p in assigned}
             if current != self._round:
                 return  # another rebalance began meanwhile; it loads again
             self._open = self.loaded = True
@@ -309,30 +314,30 @@ class Engine:
             await self.snapshot()
         self._watch_drain()
 
-    def _begun(self, assigned: set[int], taken: Mapping[int, Held], took_s: float) -> None:
-        self._figures.taken_over(len(assigned), took_s)
-        at = {p: self.held[p].position for p in sorted(assigned)}
+    def _begun(self, assigned: set[int], taken: Mapping[int, AssignedPartition], took_s: float) -> None:
+        self._metrics.taken_over(len(assigned), took_s)
+        at = {p: self.assigned[p].position for p in sorted(assigned)}
         log.info("loaded", extra={"positions": at, "kept": sorted(assigned - set(taken)), "seconds": round(took_s, 3)})
 
-    def _read(self, partitions: list[int]) -> dict[int, Held]:
+    def _read(self, partitions: list[int]) -> dict[int, AssignedPartition]:
         """Blocking, in a thread; the flow is closed meanwhile."""
         assert self._reader is not None
         with self._reader() as reader:
-            return {p: held for p in partitions if (held := self._take(reader, p)) is not None}
+            return {p: mine for p in partitions if (mine := self._take(reader, p)) is not None}
 
-    def _take(self, reader: store.Reader, partition: int) -> Held | None:
+    def _take(self, reader: store.Reader, partition: int) -> AssignedPartition | None:
         """The partition as stored; None when what we have in memory is what was stored, or newer."""
         end = reader.bounds(state_topic(self.stage.name), partition)[1]
-        mine = self.held.get(partition)
-        if mine is not None and not mine.lost and mine.place.end == end:
+        current = self.assigned.get(partition)
+        if current is not None and not current.lost and current.snapshots.end == end:
             return None
-        anew = self.options.from_oldest and partition not in self._begun_anew
-        return take(self.stage, (self.facts.topic_id, self.epoch), reader, partition, self.options, anew)
+        discard = self.options.from_oldest and partition not in self._discarded
+        return take_over(self.stage, (self.facts.topic_id, self.epoch), reader, partition, self.options, discard)
 
     # --- what others ask
 
     def positions(self) -> dict[int, int]:
-        return {p: held.position for p, held in self.held.items()}
+        return {p: mine.position for p, mine in self.assigned.items()}
 
     def committable(self) -> dict[int, int]:
         return self._safe
@@ -343,5 +348,5 @@ class Engine:
 
     def observe(self, high: Mapping[int, int | None]) -> None:
         """Set the gauges. `high`: the source's end by partition, where it is known."""
-        for partition, held in self.held.items():
-            self._figures.stands(partition, held.position, high.get(partition), held.state.sizes())
+        for partition, mine in self.assigned.items():
+            self._metrics.observe(partition, mine.position, high.get(partition), mine.state.sizes())

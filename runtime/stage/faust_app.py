@@ -122,9 +122,9 @@ class Consumer(driver.Consumer):
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         changed = any(self._committed_offset[tp] != offset for tp, offset in self._covered().items())
-        return changed and bool(await self.confirm())
+        return changed and bool(await self.commit_covered())
 
-    async def confirm(self) -> set[int]:
+    async def commit_covered(self) -> set[int]:
         """Commit what snapshots cover, moved or not: the group takes it only for partitions that are ours. Those."""
         offsets = self._covered()
         if not offsets or not await self._commit(offsets):
@@ -171,7 +171,7 @@ class Tables(faust.tables.TableManager):
         await self.recovery.start()
 
 
-class Quiet(faust.Monitor):
+class NoMonitor(faust.Monitor):
     """Faust's own figures, not taken: they cost more a record than all of the engine."""
 
     def on_message_in(self, tp: Any, offset: int, message: Any) -> None: ...
@@ -240,7 +240,7 @@ def build(settings: StageSettings, group: str, source: str, flow: Flow) -> App:
         autodiscover=False,
         web_enabled=False,
         TableManager=Tables,
-        Monitor=Quiet,
+        Monitor=NoMonitor,
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="none",

@@ -21,13 +21,14 @@ from runtime.stage import snapshot as form
 from runtime.stage.chunks import Chunk, Cut, Layout
 from runtime.stage.contract import Frozen
 from runtime.stage.copies import Copies, Copy, allocate
-from runtime.stage.newest import Place, pointer
+from runtime.stage.newest import SnapshotPosition, pointer
 from runtime.stage.outbox import Outbox
 from runtime.stage.snapshot import Manifest, Snapshot
 from runtime.tasks import in_thread
 
-Confirm = Callable[[], Awaitable[set[int]]]
-"""Commits what snapshots cover; the partitions for which the group took it: they are ours."""
+CommitCovered = Callable[[], Awaitable[set[int]]]
+"""Commits the offsets that snapshots cover; returns the partitions for which the group accepted it: they are assigned
+to this worker."""
 
 log = logging.getLogger(__name__)
 _WARN_BYTES: Final = 16 << 20
@@ -37,7 +38,7 @@ _TRIES: Final = 3
 
 
 @dataclass(slots=True)
-class Tally:
+class SnapshotStats:
     """What one snapshot wrote."""
 
     written_bytes: int = 0
@@ -45,8 +46,8 @@ class Tally:
     chunks_reused: int = 0
 
 
-class LostError(MillraceError):
-    """The group has given the partition to somebody else."""
+class PartitionLostError(MillraceError):
+    """The group has assigned the partition to another worker."""
 
 
 class Keeper:
@@ -57,8 +58,8 @@ class Keeper:
     a manifest names chunks, and before any are dropped.
     """
 
-    def __init__(self, topic: str, outbox: Outbox, cut: Cut, confirm: Confirm) -> None:
-        self._topic, self._outbox, self._cut, self._confirm = topic, outbox, cut, confirm
+    def __init__(self, topic: str, outbox: Outbox, cut: Cut, commit: CommitCovered) -> None:
+        self._topic, self._outbox, self._cut, self._commit = topic, outbox, cut, commit
         self._copies = Copies()
         self._writer = os.urandom(4).hex()
 
@@ -80,25 +81,27 @@ class Keeper:
             self._copies.add(await in_thread(allocate, lacking))
         raise AssertionError("the last try returns")
 
-    async def store(self, partition: int, place: Place, snapshot: Snapshot, copy: Copy) -> Tally:
-        """Store a snapshot whose outputs are all acknowledged. `place` is moved on, `copy` is given back when it is
-        stored: else it keeps its memory. Raises LostError."""
-        tally = Tally()
+    async def store(self, partition: int, position: SnapshotPosition, snapshot: Snapshot, copy: Copy) -> SnapshotStats:
+        """Store a snapshot whose outputs are all acknowledged. `position` is moved on, `copy` is given back when it is
+        stored: else it keeps its memory. Raises PartitionLostError."""
+        stats = SnapshotStats()
         inline, large = chunks.divide(copy.arrays, self._cut)
         layouts = {}
         for name, pieces in large.items():
-            stored = [await self._chunk(partition, place, piece, tally) for piece in pieces]
+            stored = [await self._chunk(partition, position, piece, stats) for piece in pieces]
             layouts[name] = Layout(copy.arrays[name].dtype.str, copy.arrays[name].shape, tuple(stored))
         used = {chunk for layout in layouts.values() for chunk in layout.chunks}
-        if used and partition not in await self._confirm():
-            raise LostError(f"{self._topic}/{partition}: the group gave it to another worker; no snapshot was stored")
-        shelf = place.shelf.after(used)
-        spare = tuple(sorted(chunk.name for chunk in shelf.spare.values()))
+        if used and partition not in await self._commit():
+            raise PartitionLostError(
+                f"{self._topic}/{partition}: the group gave it to another worker; no snapshot was stored"
+            )
+        index = position.chunks.after(used)
+        previous = tuple(sorted(chunk.name for chunk in index.previous.values()))
         packed = pack(orjson.Fragment(copy.meta), inline)
-        manifest = Manifest(snapshot, packed, place.seen, layouts, spare, tuple(sorted(shelf.doomed)))
+        manifest = Manifest(snapshot, packed, position.seen, layouts, previous, tuple(sorted(index.obsolete)))
         value = await in_thread(form.encode, manifest)
-        place.manifest = await self._write(partition, place, form.key(partition, place.turn), value, tally)
-        place.shelf, place.turn = shelf, place.turn + 1
+        position.manifest = await self._write(partition, position, form.key(partition, position.turn), value, stats)
+        position.chunks, position.turn = index, position.turn + 1
         self._copies.give_back(copy)
         if len(value) > _WARN_BYTES:
             log.warning(
@@ -106,38 +109,42 @@ class Keeper:
                 " meta, but in arrays",
                 *(partition, len(value) >> 20),
             )
-        return tally
+        return stats
 
-    async def drop(self, partition: int, place: Place) -> None:
+    async def drop(self, partition: int, position: SnapshotPosition) -> None:
         """Drop the chunks that neither the last manifest nor the one before it needs, once that one is committed."""
-        place.seen = place.end  # what others wrote meanwhile they wrote late: it was ours all the time
-        doomed = sorted(place.shelf.doomed)
-        for name in doomed:
+        position.seen = position.end  # what others wrote meanwhile they wrote late: it was ours all the time
+        obsolete = sorted(position.chunks.obsolete)
+        for name in obsolete:
             key = form.chunk_key(partition, name)
-            await self._outbox.send(self._topic, partition, None, pointer(place.manifest), key)
-        if doomed:
-            place.end = place.seen = (await self._outbox.settled(partition))[self._topic] + 1
-            place.shelf.doomed.clear()
+            await self._outbox.send(self._topic, partition, None, pointer(position.manifest), key)
+        if obsolete:
+            position.end = position.seen = (await self._outbox.settled(partition))[self._topic] + 1
+            position.chunks.obsolete.clear()
 
-    async def _chunk(self, partition: int, place: Place, piece: memoryview, tally: Tally) -> Chunk:
+    async def _chunk(
+        self, partition: int, position: SnapshotPosition, piece: memoryview, stats: SnapshotStats
+    ) -> Chunk:
         digest = await in_thread(chunks.digest, piece)
-        known = place.shelf.find(digest)
+        known = position.chunks.find(digest)
         if known is not None:
-            tally.chunks_reused += 1
+            stats.chunks_reused += 1
             return known
         value = await in_thread(chunks.compress, piece)
         name = f"{digest}-{self._writer}"
-        offset = await self._write(partition, place, form.chunk_key(partition, name), value, tally)
+        offset = await self._write(partition, position, form.chunk_key(partition, name), value, stats)
         chunk = Chunk(name, offset, len(piece))
-        place.shelf.wrote(chunk)
-        tally.chunks_written += 1
+        position.chunks.wrote(chunk)
+        stats.chunks_written += 1
         return chunk
 
-    async def _write(self, partition: int, place: Place, key: bytes, value: bytes | None, tally: Tally) -> int:
+    async def _write(
+        self, partition: int, position: SnapshotPosition, key: bytes, value: bytes | None, stats: SnapshotStats
+    ) -> int:
         """Write one record and wait until it is there. Its offset."""
-        await self._outbox.send(self._topic, partition, value, pointer(place.manifest), key)
+        await self._outbox.send(self._topic, partition, value, pointer(position.manifest), key)
         offset = (await self._outbox.settled(partition))[self._topic]
-        place.end = offset + 1
-        place.seen = place.end if offset == place.seen else place.seen
-        tally.written_bytes += len(value or b"")
+        position.end = offset + 1
+        position.seen = position.end if offset == position.seen else position.seen
+        stats.written_bytes += len(value or b"")
         return offset

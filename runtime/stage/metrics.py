@@ -6,7 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.probes import DELAY_BUCKETS_S
 from runtime.stage.contract import Record
-from runtime.stage.keeper import Tally
+from runtime.stage.keeper import SnapshotStats
 
 _APPLY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 """Buckets, seconds: a record of a thousand rows takes a few milliseconds."""
@@ -75,7 +75,7 @@ def rows_of(headers: Mapping[str, bytes]) -> int:
     return int(found) if found.isdigit() else 0
 
 
-class Figures:
+class StageMetrics:
     """The metrics of one stage, with what happens as their names."""
 
     def __init__(self, stage: str, outputs: Sequence[str]) -> None:
@@ -114,13 +114,13 @@ class Figures:
         self._frozen.observe(waited_s)
         SNAPSHOT_WAIT.labels(self.stage, partition).set(waited_s)
 
-    def snapshot(self, partition: int, tally: Tally, took_s: float) -> None:
+    def snapshot(self, partition: int, stats: SnapshotStats, took_s: float) -> None:
         SNAPSHOTS.labels(self.stage).inc()
-        SNAPSHOT_WRITTEN.labels(self.stage).inc(tally.written_bytes)
-        SNAPSHOT_CHUNKS.labels(self.stage, "written").inc(tally.chunks_written)
-        SNAPSHOT_CHUNKS.labels(self.stage, "reused").inc(tally.chunks_reused)
+        SNAPSHOT_WRITTEN.labels(self.stage).inc(stats.written_bytes)
+        SNAPSHOT_CHUNKS.labels(self.stage, "written").inc(stats.chunks_written)
+        SNAPSHOT_CHUNKS.labels(self.stage, "reused").inc(stats.chunks_reused)
         SNAPSHOT_SECONDS.labels(self.stage).observe(took_s)
-        SNAPSHOT_BYTES.labels(self.stage, partition).set(tally.written_bytes)
+        SNAPSHOT_BYTES.labels(self.stage, partition).set(stats.written_bytes)
         SNAPSHOT_TIME.labels(self.stage, partition).set_to_current_time()
 
     def taken_over(self, partitions: int, took_s: float) -> None:
@@ -128,7 +128,7 @@ class Figures:
         PARTITIONS.labels(self.stage).set(partitions)
         RESTORE_SECONDS.labels(self.stage).observe(took_s)
 
-    def stands(self, partition: int, position: int, end: int | None, sizes: Mapping[str, int]) -> None:
+    def observe(self, partition: int, position: int, end: int | None, sizes: Mapping[str, int]) -> None:
         """`end` of the source, where it is known; `sizes` as the state tells them."""
         POSITION.labels(self.stage, partition).set(position)
         if end is not None:

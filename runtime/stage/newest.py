@@ -15,7 +15,7 @@ from confluent_kafka import Message
 from runtime.columns.pack import unpack
 from runtime.errors import RefusedError
 from runtime.stage import snapshot as form
-from runtime.stage.chunks import Assembly, Shelf, SnapshotError
+from runtime.stage.chunks import Assembly, ChunkIndex, SnapshotError
 from runtime.stage.contract import Frozen
 from runtime.stage.snapshot import Manifest, Snapshot
 from runtime.stage.store import Reader
@@ -26,12 +26,12 @@ NONE: Final = -1
 
 
 @dataclass(slots=True)
-class Place:
+class SnapshotPosition:
     """Where snapshots of a partition are: its chunks, whose turn of the two keys it is, the offset of the newest
     manifest, the end of the topic after all that we read or wrote, and up to where we know every record (`seen`: less
     when somebody else wrote in between)."""
 
-    shelf: Shelf
+    chunks: ChunkIndex
     turn: int = 0
     manifest: int = NONE
     end: int = 0
@@ -43,7 +43,7 @@ class Stored:
     """What the topic holds of a partition. `snapshot` and `state` are None where there never was a snapshot, or all
     were passed over."""
 
-    place: Place
+    position: SnapshotPosition
     snapshot: Snapshot | None = None
     state: Frozen | None = None
 
@@ -53,14 +53,14 @@ def pointer(manifest: int) -> list[tuple[str, bytes]]:
     return [(HEADER, b"%d" % manifest)]
 
 
-def newest(reader: Reader, topic: str, partition: int, anew: bool = False) -> Stored:
-    """The newest whole snapshot. `anew` passes all over: what they need is of no use any more.
+def newest(reader: Reader, topic: str, partition: int, discard: bool = False) -> Stored:
+    """The newest whole snapshot. `discard` ignores all of them: their chunks are obsolete.
 
     Raises RefusedError when there are some and none is whole.
     """
     records = _Records(reader, topic, partition, *reader.bounds(topic, partition))
     wrong = ""
-    for message in () if anew else records.manifests():
+    for message in () if discard else records.manifests():
         try:
             return _whole(records, message)
         except SnapshotError as error:
@@ -70,7 +70,7 @@ def newest(reader: Reader, topic: str, partition: int, anew: bool = False) -> St
         raise RefusedError(
             f"no snapshot of {records.name} can be read: {wrong}. Restore the topic, or start once with --from-oldest"
         )
-    return Stored(Place(_shelf(records, None, records.low), end=records.end, seen=records.end))
+    return Stored(SnapshotPosition(_index(records, None, records.low), end=records.end, seen=records.end))
 
 
 class _Records:
@@ -113,9 +113,9 @@ def _whole(records: _Records, message: Message) -> Stored:
         assembly.put(chunk, found.value() or b"")
     if missing:
         raise SnapshotError(f"chunk {next(iter(missing.values())).name} at offset {next(iter(missing))} is missing")
-    shelf = _shelf(records, manifest, min(manifest.seen, _offset(message)))
-    place = Place(shelf, form.turn_after(message.key()), _offset(message), records.end, records.end)
-    return Stored(place, manifest.snapshot, Frozen(meta, arrays | assembly.arrays))
+    index = _index(records, manifest, min(manifest.seen, _offset(message)))
+    position = SnapshotPosition(index, form.turn_after(message.key()), _offset(message), records.end, records.end)
+    return Stored(position, manifest.snapshot, Frozen(meta, arrays | assembly.arrays))
 
 
 def _unpacked(manifest: Manifest) -> tuple[Any, dict[str, Any]]:
@@ -125,7 +125,7 @@ def _unpacked(manifest: Manifest) -> tuple[Any, dict[str, Any]]:
         raise SnapshotError(f"its arrays cannot be read: {error!r}") from None
 
 
-def _shelf(records: _Records, manifest: Manifest | None, start: int) -> Shelf:
+def _index(records: _Records, manifest: Manifest | None, start: int) -> ChunkIndex:
     """The chunks there are, given all records from `start` on. Those of the manifest have been read, and may be named
     again; all others that it knows of, or that were written since, are of no use to a successor.
 
@@ -133,19 +133,19 @@ def _shelf(records: _Records, manifest: Manifest | None, start: int) -> Shelf:
     """
     named = manifest.chunks() if manifest is not None else set()
     names = {chunk.name for chunk in named}
-    doomed = {*manifest.spare, *manifest.doomed} if manifest is not None else set()
+    obsolete = {*manifest.previous, *manifest.obsolete} if manifest is not None else set()
     for message in records.since(start):
         key = message.key() or b""
         name = key.partition(b"/")[2].decode("utf-8", "replace")
         if form.is_manifest(key):
             continue
         if message.value() is not None:
-            doomed.add(name)
+            obsolete.add(name)
         elif name in names:
             raise SnapshotError(f"chunk {name} was dropped at offset {message.offset()} by another worker")
         else:
-            doomed.discard(name)
-    return Shelf({chunk.digest: chunk for chunk in named}, doomed=doomed - names)
+            obsolete.discard(name)
+    return ChunkIndex({chunk.digest: chunk for chunk in named}, obsolete=obsolete - names)
 
 
 def _is_manifest(message: Message) -> bool:

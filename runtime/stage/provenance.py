@@ -37,7 +37,7 @@ class Decision(Enum):
 def judge(highest: Highest, record: Provenance, where: str) -> Decision:
     """What to do with the next record of a partition of which `highest` was taken. `where` names it in the error.
 
-    A new epoch (telemetry.raw was made anew) starts a chain of its own, with a record whose prev is -1.
+    A new epoch (telemetry.raw was re-created) starts a chain of its own, with a record whose prev is -1.
 
     Raises RefusedError when something is missing between the two: skipping it silently would lose it.
     """
@@ -49,8 +49,8 @@ def judge(highest: Highest, record: Provenance, where: str) -> Decision:
     raise RefusedError(
         f"{where}: gap in provenance: it follows raw offset {record.prev} of epoch {record.epoch}, but the last record"
         f" taken here came from {highest.src} of epoch {highest.epoch}. What is between them is missing: the topic lost"
-        " it (retention, truncation) or its writer started anew. Nothing was skipped; restore the topic, or start this"
-        " reader over from what is left"
+        " it (retention, truncation) or its writer started with an empty state. Nothing was skipped; restore the topic,"
+        " or start this reader over from what is left"
     )
 
 

@@ -98,11 +98,11 @@ def replayed(stage: Divisible, state: State, records: Iterable[Record]) -> Froze
     except Exception as error:
         if not is_divisible(stage, record, error):
             raise
-        return _replayed_with_care(stage, begin, every)
+        return _replayed_with_copies(stage, begin, every)
     return copied(state.freeze())
 
 
-def _replayed_with_care(stage: Divisible, before: Frozen, records: Sequence[Record]) -> Frozen:
+def _replayed_with_copies(stage: Divisible, before: Frozen, records: Sequence[Record]) -> Frozen:
     state = stage.restore(records[0].partition, copied(before), stage.logic_version)
     for record in records:
         try:

@@ -30,7 +30,7 @@ _LEVEL: Final = 3
 @dataclass(frozen=True, slots=True)
 class Written:
     """How far a stage has written one of its output topics: the last record's provenance, and the highest offset it
-    knows to be there (-1: none), which tells whether the topic was truncated or made anew since."""
+    knows to be there (-1: none), which tells whether the topic was truncated or re-created since."""
 
     last: Highest = START
     offset: int = -1
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def fingerprint(offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> int:
-    """A number that tells this record from another that might stand at the same offset of a topic made anew."""
+    """A number that tells this record from another at the same offset of a re-created topic."""
     seed = zlib.crc32(b"%d/%d/" % (offset, timestamp_ms))
     return zlib.crc32(value or b"", zlib.crc32(key or b"", seed))
 
@@ -69,17 +69,17 @@ def fingerprint(offset: int, timestamp_ms: int, key: bytes | None, value: bytes 
 class Manifest:
     """A snapshot as stored. `packed`: meta and small arrays (runtime.columns.pack); `arrays`: the large ones.
 
-    `spare` and `doomed`: names of chunks that the manifest before needs, and that none needs any more; whoever takes
-    over drops them. `seen`: up to this offset the writer knew all records; what lies between it and the manifest was
-    written by others, who may have dropped the manifest's chunks.
+    `previous` and `obsolete` (stored as `spare` and `doomed`): names of chunks that the manifest before needs, and that
+    none needs any more; whoever takes over drops them. `seen`: up to this offset the writer knew all records; what lies
+    between it and the manifest was written by others, who may have dropped the manifest's chunks.
     """
 
     snapshot: Snapshot
     packed: bytes
     seen: int = 0
     arrays: dict[str, Layout] = field(default_factory=dict)
-    spare: tuple[str, ...] = ()
-    doomed: tuple[str, ...] = ()
+    previous: tuple[str, ...] = ()
+    obsolete: tuple[str, ...] = ()
 
     def chunks(self) -> set[Chunk]:
         return {chunk for layout in self.arrays.values() for chunk in layout.chunks}
@@ -87,7 +87,7 @@ class Manifest:
 
 def encode(manifest: Manifest) -> bytes:
     """As one record value. May run in a thread."""
-    rest = {"seen": manifest.seen, "arrays": manifest.arrays, "spare": manifest.spare, "doomed": manifest.doomed}
+    rest = {"seen": manifest.seen, "arrays": manifest.arrays, "spare": manifest.previous, "doomed": manifest.obsolete}
     header = orjson.dumps({"snapshot": manifest.snapshot, **rest}, option=orjson.OPT_SORT_KEYS)
     body = header + zstandard.ZstdCompressor(level=_LEVEL).compress(manifest.packed)
     return _FRAME.pack(MAGIC, zlib.crc32(body), len(header)) + body

@@ -15,7 +15,7 @@ from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
 from runtime.settings import KafkaSettings
 from runtime.stage import snapshot as form
-from runtime.stage.admission import OutputEnd, World
+from runtime.stage.admission import LogFacts, OutputEnd
 from runtime.stage.provenance import START, Highest
 from runtime.stage.snapshot import Snapshot
 from schemas.errors import ContractError
@@ -135,14 +135,14 @@ def _provenance(message: Message, topic: str, partition: int) -> Highest:
     return Highest(found.epoch, found.src)
 
 
-def world(
+def log_facts(
     reader: Reader,
     source: tuple[str, str, int],
     partition: int,
     snapshot: Snapshot | None,
     outputs: tuple[str, ...],
     thorough: bool,
-) -> World:
+) -> LogFacts:
     """The facts a snapshot is judged by. `source` is (topic, topic id, epoch of telemetry.raw).
 
     `thorough` reads outputs from where the snapshot knew them, not only their last record: a late record of a zombie
@@ -157,4 +157,4 @@ def world(
     for name in outputs:
         since = written[name].offset if thorough and name in written else 1 << 62
         ends[name] = reader.output_end(name, partition, since)
-    return World(topic, topic_id, epoch, low, end, print_before, ends)
+    return LogFacts(topic, topic_id, epoch, low, end, print_before, ends)

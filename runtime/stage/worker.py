@@ -111,7 +111,7 @@ class Worker:
             KafkaOutbox(self.settings),
             lambda: store.Reader(self.settings),
             same_topics,
-            lambda: app.consumer.confirm(),
+            lambda: app.consumer.commit_covered(),
         )
         app.consume(engine.handle)
         self.engine, self._app = engine, app
@@ -173,7 +173,7 @@ def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts])
     for name, (topic_id, partitions) in live.items():
         if topic_id != facts[name].topic_id:
             raise RefusedError(
-                f"topic {name} has id {topic_id}, but it was registered as {facts[name].topic_id}: it was made anew"
+                f"topic {name} has id {topic_id}, but it was registered as {facts[name].topic_id}: it was re-created"
                 " behind the platform's back. Bring the old one back, or run `millrace init` to register it"
             )
         if partitions != facts[name].partitions or len(sizes) > 1:

@@ -7,8 +7,8 @@ from typing import Any
 
 from runtime.errors import RefusedError
 from runtime.stage import snapshot as form
+from runtime.stage.admission import LogFacts, OutputEnd, admit, first
 from runtime.stage.admission import Options as Asked
-from runtime.stage.admission import OutputEnd, World, admit, first
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.snapshot import Written
 from schemas.headers import Provenance, Version, kind_of, raw_control
@@ -111,14 +111,14 @@ class Worker:
         except RefusedError as error:
             raise Stopped(str(error)) from None
 
-    def _world(self, position: int) -> World:
+    def _facts(self, position: int) -> LogFacts:
         before = self.source.get(position - 1) if self.source.low < position <= self.source.end else None
         last = Provenance.parse(self.out.records[-1].found) if self.out.records else None
         end = OutputEnd(self.out.end, after(last) if last else START)
         fingerprint = before.fingerprint if before is not None else None
         source = self.source
         outputs = {self.out.name: end}
-        return World(source.name, source.topic_id, source.epoch, source.low, source.end, fingerprint, outputs)
+        return LogFacts(source.name, source.topic_id, source.epoch, source.low, source.end, fingerprint, outputs)
 
     def _load(self, make: Any) -> None:
         if self.states.records:
@@ -126,13 +126,13 @@ class Worker:
             meta, state = stored.snapshot, stored.packed
             self.meta = meta
             if self.options.mutant != "no admission":
-                self.meta = admit(meta, self.logic, range(self.logic), self._world(meta.position), Asked())
+                self.meta = admit(meta, self.logic, range(self.logic), self._facts(meta.position), Asked())
             self.state = pickle.loads(state)
         else:
-            self.meta, self.state = first(self.name, self.logic, 0, self._world(self.source.low), Asked()), make()
+            self.meta, self.state = first(self.name, self.logic, 0, self._facts(self.source.low), Asked()), make()
             # the frame stores a first snapshot before the flow opens: "no snapshot" then means that nothing was done
             self.states.append(0, [], form.encode(form.Manifest(self.meta, pickle.dumps(self.state))))
-        self.known = self._world(self.meta.position).outputs[self.out.name].last
+        self.known = self._facts(self.meta.position).outputs[self.out.name].last
         self.position, self.highest = self.meta.position, self.meta.highest
         self.fingerprint = self.meta.fingerprint
         self.written = self.meta.written.get(self.out.name, Written())
@@ -189,7 +189,7 @@ class Worker:
         if self.storing is not None or (self.flying and self.options.mutant != "snapshot before output"):
             return
         if self.meta.topic_id != self.source.topic_id:
-            raise Stopped(f"{self.name}: {self.source.name} was made anew")
+            raise Stopped(f"{self.name}: {self.source.name} was re-created")
         written = replace(self.written, offset=min(self.written.offset, self.out.end - 1))
         meta = replace(
             self.meta, logic_version=self.logic, position=self.position, fingerprint=self.fingerprint,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.options import Options
-from tests.protocol.world import play
+from tests.protocol.pipeline import play
 
 LONG = {"messages": 18, "steps": 250}
 CROWDED = {**LONG, "window": 14, "noise": 6}

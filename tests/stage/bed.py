@@ -71,7 +71,7 @@ class Bed:
         self.facts = topics.ensure(self.settings, plans, 1)
 
     def virgin(self, *stages: str) -> None:
-        """The same with telemetry.raw made anew: a new topic id, a new epoch, offsets from 0."""
+        """The same with telemetry.raw re-created: a new topic id, a new epoch, offsets from 0."""
         self.delete(names.RAW)
         self.make_topics(*stages)
 

@@ -24,7 +24,7 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A broker of these tests alone: they make telemetry.raw anew."""
+    """A broker of these tests alone: they re-create telemetry.raw."""
     found = KafkaServer(tmp_path_factory.mktemp("stage-kafka"))
     found.start()
     yield found

@@ -156,7 +156,7 @@ class FakeOutbox:
         del self.flight[:count]
 
 
-class World:
+class Workers:
     """An owner (the first engine) and zombies (the others) of one partition."""
 
     def __init__(self, fenced: bool = True, cut: Cut = CUT, ballast: int = 5, **outbox: bool) -> None:
@@ -285,7 +285,7 @@ class World:
         await snapshot.reached(1 + number)
         await cancel(snapshot.task)
         await engine.hand_over()
-        assert stored(engine.held[0].state) == self.newest()
+        assert stored(engine.assigned[0].state) == self.newest()
         await self.killed(number)
 
     def newest(self) -> bytes:
@@ -319,9 +319,9 @@ class World:
                 values.append(record.value_)
         return values
 
-    async def truth(self) -> "World":
+    async def truth(self) -> "Workers":
         """The same raw records through one worker to which nothing happens."""
-        calm = World()
+        calm = Workers()
         calm.kafka[RAW] = self.kafka[RAW]
         await calm.drain()
         return calm

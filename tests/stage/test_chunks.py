@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.stage.chunks import Assembly, Chunk, Cut, Layout, Shelf, SnapshotError, compress, digest, divide, expand
+from runtime.stage.chunks import (
+    Assembly,
+    Chunk,
+    ChunkIndex,
+    Cut,
+    Layout,
+    SnapshotError,
+    compress,
+    digest,
+    divide,
+    expand,
+)
 
 CUT = Cut(chunk_bytes=64, inline_bytes=100)
 _kinds = st.sampled_from(["<i8", "<f4", "|u1", "<i2", "|b1", "<U3", "<M8[ms]"])
@@ -34,28 +45,28 @@ class Store:
         self.offset = 0
         self.writes = 0
 
-    def store(self, arrays: dict[str, Any], shelf: Shelf) -> tuple[dict[str, Any], dict[str, Layout], Shelf]:
-        """As the frame does it: (inline arrays, layouts, shelf after)."""
+    def store(self, arrays: dict[str, Any], index: ChunkIndex) -> tuple[dict[str, Any], dict[str, Layout], ChunkIndex]:
+        """As the frame does it: (inline arrays, layouts, index after)."""
         inline, large = divide(arrays, CUT)
         layouts = {}
         for name, pieces in large.items():
-            chunks = tuple(self._chunk(piece, shelf) for piece in pieces)
+            chunks = tuple(self._chunk(piece, index) for piece in pieces)
             layouts[name] = Layout(arrays[name].dtype.str, arrays[name].shape, chunks)
-        return inline, layouts, shelf.after({c for layout in layouts.values() for c in layout.chunks})
+        return inline, layouts, index.after({c for layout in layouts.values() for c in layout.chunks})
 
-    def _chunk(self, piece: memoryview, shelf: Shelf) -> Chunk:
-        found = shelf.find(digest(piece))
+    def _chunk(self, piece: memoryview, index: ChunkIndex) -> Chunk:
+        found = index.find(digest(piece))
         if found is None:
             found = Chunk(f"{digest(piece)}-w", self.offset, len(piece))
             self.kept[found.name] = compress(piece)
             self.offset, self.writes = self.offset + 1, self.writes + 1
-            shelf.wrote(found)
+            index.wrote(found)
         return found
 
-    def drop(self, shelf: Shelf) -> None:
-        for name in shelf.doomed:
+    def drop(self, index: ChunkIndex) -> None:
+        for name in index.obsolete:
             self.kept.pop(name, None)
-        shelf.doomed.clear()
+        index.obsolete.clear()
 
     def load(self, inline: dict[str, Any], layouts: dict[str, Layout]) -> dict[str, Any]:
         assembly = Assembly(layouts)
@@ -75,7 +86,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 @given(_arrays())
 def test_arrays_come_back_exactly(arrays: dict[str, Any]) -> None:
     store = Store()
-    inline, layouts, _ = store.store(arrays, Shelf())
+    inline, layouts, _ = store.store(arrays, ChunkIndex())
     assert same(store.load(inline, layouts), arrays)
     assert sum(a.nbytes for a in inline.values()) <= CUT.inline_bytes
     assert all(a.nbytes <= arrays[name].nbytes for a in inline.values() for name in layouts), (
@@ -88,45 +99,45 @@ def test_the_two_newest_manifests_can_always_be_read_and_no_more_is_kept(
     states: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     """Doomed chunks are dropped at any time after their manifest is stored, or not at all for now."""
-    store, shelf = Store(), Shelf()
+    store, index = Store(), ChunkIndex()
     stored: list[tuple[dict[str, Any], dict[str, Any], dict[str, Layout]]] = []
     for arrays in states:
-        inline, layouts, shelf = store.store(arrays, shelf)
+        inline, layouts, index = store.store(arrays, index)
         stored.append((arrays, inline, layouts))
         if data.draw(st.booleans()):
-            store.drop(shelf)
+            store.drop(index)
         for before, small, large in stored[-2:]:
             assert same(store.load(small, large), before)
-    store.drop(shelf)
+    store.drop(index)
     needed = {c.name for _, _, large in stored[-2:] for layout in large.values() for c in layout.chunks}
     assert set(store.kept) == needed
 
 
 def test_an_array_that_grows_at_its_end_changes_its_last_chunk_only() -> None:
-    store, shelf = Store(), Shelf()
+    store, index = Store(), ChunkIndex()
     whole = np.random.default_rng(1).integers(0, 99, 100)  # 800 bytes: 12 chunks and a half
-    _, _, shelf = store.store({"a": whole[:90]}, shelf)
+    _, _, index = store.store({"a": whole[:90]}, index)
     before = store.writes
-    _, _, shelf = store.store({"a": whole}, shelf)
+    _, _, index = store.store({"a": whole}, index)
     assert (before, store.writes - before) == (12, 2)
-    store.store({"a": whole}, shelf)
+    store.store({"a": whole}, index)
     assert store.writes - before == 2
 
 
 def test_equal_chunks_are_stored_once() -> None:
     store = Store()
-    inline, layouts, _ = store.store({"a": np.zeros(64), "b": np.zeros(32)}, Shelf())
+    inline, layouts, _ = store.store({"a": np.zeros(64), "b": np.zeros(32)}, ChunkIndex())
     assert store.writes == 1
     assert same(store.load(inline, layouts), {"a": np.zeros(64), "b": np.zeros(32)})
 
 
 def test_what_was_written_for_a_manifest_that_never_came_is_used_or_dropped() -> None:
-    store, shelf = Store(), Shelf()
+    store, index = Store(), ChunkIndex()
     a, b = np.arange(16.0), np.arange(16.0) + 1
-    store.store({"a": a, "b": b}, shelf)  # and the manifest is not stored: shelf stays as it is
-    _, layouts, shelf = store.store({"a": a, "c": a + 2}, shelf)
+    store.store({"a": a, "b": b}, index)  # and the manifest is not stored: index stays as it is
+    _, layouts, index = store.store({"a": a, "c": a + 2}, index)
     assert [c.offset for layout in layouts.values() for c in layout.chunks] == [0, 1, 4, 5]
-    store.drop(shelf)
+    store.drop(index)
     assert len(store.kept) == 4
 
 

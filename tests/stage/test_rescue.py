@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.columns.pack import pack
 from runtime.errors import FatalError
 from runtime.stage.bisect import bisect
 from runtime.stage.contract import Divisible, Frozen, Output, Record, Stage, State
@@ -28,7 +27,7 @@ from tests.aggregate.support import World as AggregateWorld
 from tests.anomaly.worlds import World as AnomalyWorld
 from tests.presence.world import World as PresenceWorld
 from tests.stage.toy import Toy
-from tests.support.states import stored
+from tests.support.states import as_bytes, stored
 
 # --- the search
 
@@ -113,7 +112,7 @@ def test_what_was_rescued_once_is_rescued_the_same_way_when_it_is_applied_again(
     for record, kept in zip(records, (["a"], ["b"], [], ["a"]), strict=True):
         plain.apply(words(record.offset, *kept))
     found = replayed(stage, stage.create(0), records)
-    assert pack(found.meta, found.arrays) == stored(plain)
+    assert as_bytes(found) == stored(plain)
 
 
 def test_only_data_and_errors_that_nobody_raised_on_purpose_are_looked_into() -> None:

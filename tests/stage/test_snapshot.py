@@ -90,7 +90,7 @@ def test_a_snapshot_of_version_1_can_still_be_read() -> None:
     assert found.snapshot == Snapshot(
         "toy", 2, 1, "topic-1", 100, 0xBEEF, Highest(0, 99), {"toy.out": Written(Highest(0, 99), 57)}
     )
-    assert (found.arrays, found.spare, found.doomed) == ({}, (), ())
+    assert (found.arrays, found.previous, found.obsolete) == ({}, (), ())
     meta, arrays = unpack(found.packed)
     assert meta == {"words": ["a", "b"], "time_ms": 1_790_000_000_000}
     assert arrays["counts"].tolist() == [1, 2, 3]

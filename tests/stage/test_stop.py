@@ -6,7 +6,7 @@ import pytest
 
 from runtime.stage.chunks import Cut
 from runtime.tasks import cancel
-from tests.stage.model import OUT, World
+from tests.stage.model import OUT, Workers
 from tests.support.cancelling import Cancelling
 from tests.support.states import stored
 
@@ -16,22 +16,22 @@ WORDS, ONE = 3, 3
 """Numbers for `feed` and `step`: a record of three words, one record."""
 
 
-def world(size_bytes: int) -> World:
+def workers(size_bytes: int) -> Workers:
     """Its state is mostly one array of `size_bytes`, which is stored in two chunks."""
     cut = Cut(chunk_bytes=max(16, size_bytes // 2), inline_bytes=64)
-    return World(cut=cut, ballast=size_bytes // 8, pauses=True)
+    return Workers(cut=cut, ballast=size_bytes // 8, pauses=True)
 
 
 async def awaits(size_bytes: int) -> int:
     """Of the first snapshot of such a state."""
-    calm = world(size_bytes)
+    calm = workers(size_bytes)
     await begin(calm)
     counted = Cancelling(calm.workers[0][0].snapshot(), at=0)
     await counted.cancelled()
     return counted.suspensions
 
 
-async def begin(of: World) -> None:
+async def begin(of: Workers) -> None:
     """A worker that has taken over what another one stored, and has made no copy itself: it has no buffers yet."""
     await of.begin()
     await of.killed(1)
@@ -42,7 +42,7 @@ async def begin(of: World) -> None:
 
 async def stopped(size_bytes: int, at: int, delay_s: float) -> None:
     """What Worker.stop does while a snapshot is at its await number `at`; records come in between."""
-    one = world(size_bytes)
+    one = workers(size_bytes)
     await begin(one)
     engine = one.workers[0][0]
     under_way = Cancelling(engine.snapshot(), at, delay_s)
@@ -53,7 +53,7 @@ async def stopped(size_bytes: int, at: int, delay_s: float) -> None:
     await asyncio.sleep(delay_s)
     await cancel(under_way.task)
     await engine.hand_over()
-    assert one.newest() == stored(engine.held[0].state), f"the snapshot stored is not the state: await {at}"
+    assert one.newest() == stored(engine.assigned[0].state), f"the snapshot stored is not the state: await {at}"
     if size_bytes <= MB:
         await one.killed(1)
         await one.drain()
@@ -79,7 +79,7 @@ def test_a_record_in_hand_is_part_of_the_snapshot_at_a_stop(at: int) -> None:
     """Applied, its outputs still on their way: the hand-over waits for it though nothing had moved before."""
 
     async def run() -> None:
-        one = world(KB)
+        one = workers(KB)
         await begin(one)
         engine = one.workers[0][0]
         await engine.snapshot()
@@ -87,7 +87,7 @@ def test_a_record_in_hand_is_part_of_the_snapshot_at_a_stop(at: int) -> None:
         step = Cancelling(one.step(ONE), at=0)
         await step.reached(at)
         await engine.hand_over()
-        assert one.newest() == stored(engine.held[0].state)
+        assert one.newest() == stored(engine.assigned[0].state)
         await step.cancelled()
         assert engine.committable() == engine.positions()
 

@@ -1,4 +1,4 @@
-"""One partition in a worker's hands, and how it is taken over from what is stored."""
+"""A partition that is assigned to this worker, and how it is taken over from what is stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from runtime.stage import snapshot as form
 from runtime.stage import store
 from runtime.stage.admission import Options, admit, first, goal
 from runtime.stage.contract import Stage, State
-from runtime.stage.newest import Place, newest
+from runtime.stage.newest import SnapshotPosition, newest
 from runtime.stage.provenance import START, Highest
 from runtime.stage.snapshot import Snapshot, Written
 from schemas.topics import state_topic
@@ -47,24 +47,25 @@ class Refetched:
 
 
 @dataclass(slots=True)
-class Held:
-    """A partition of ours.
+class AssignedPartition:
+    """A partition that is assigned to this worker, with its state.
 
-    `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `place`: where snapshots are;
-    outputs up to `known` were in Kafka when we took over; `goal` is what a drain has yet to reach; `gap_accepted`: the
-    operator said that one record may follow a gap; `lost`: the group gave it to somebody else, as we found out;
-    `careful`: so many records yet are applied with a copy of the state at hand.
+    `meta` is the last snapshot; `position`, `highest` and `written` have moved on since. `snapshots`: where snapshots
+    are stored; outputs up to `known` were in Kafka when it was assigned; `goal` is what a drain has yet to reach;
+    `gap_accepted`: the operator accepted that one record follows a gap; `dirty`: there are records in no snapshot yet;
+    `lost`: the group has assigned it to another worker, as a refused commit showed; `copy_ahead`: before so many more
+    records the state is copied.
     """
 
     state: State
     meta: Snapshot
     known: Mapping[str, Highest]
-    place: Place
+    snapshots: SnapshotPosition
     goal: Highest | None = None
     gap_accepted: bool = False
     dirty: bool = False
     lost: bool = False
-    careful: int = 0
+    copy_ahead: int = 0
     last: Message | None = None
     position: int = 0
     highest: Highest = START
@@ -99,26 +100,28 @@ class Held:
         return form.fingerprint(last.offset, round(last.timestamp * 1000), last.key, last.value)
 
 
-def take(
-    stage: Stage, source: tuple[str, int], reader: store.Reader, partition: int, options: Options, anew: bool
-) -> Held:
-    """The partition from its newest snapshot, or from nothing. `source` is (topic id, epoch of telemetry.raw); `anew`
-    passes the snapshots over. Blocks. Raises RefusedError when going on would lose or double something."""
+def take_over(
+    stage: Stage, source: tuple[str, int], reader: store.Reader, partition: int, options: Options, discard: bool
+) -> AssignedPartition:
+    """The partition from its newest snapshot, or from nothing. `source` is (topic id, epoch of telemetry.raw);
+    `discard` ignores the snapshots. Blocks. Raises RefusedError when going on would lose or double something."""
     topic_id, epoch = source
-    stored = newest(reader, state_topic(stage.name), partition, anew)
+    stored = newest(reader, state_topic(stage.name), partition, discard)
     found = stored.snapshot
     thorough = options.drain or (found is not None and found.logic_version != stage.logic_version)
-    world = store.world(reader, (stage.source, topic_id, epoch), partition, found, stage.outputs, thorough)
-    known = {name: output.last for name, output in world.outputs.items()}
+    facts = store.log_facts(reader, (stage.source, topic_id, epoch), partition, found, stage.outputs, thorough)
+    known = {name: output.last for name, output in facts.outputs.items()}
     if found is None or stored.state is None:
-        meta = first(stage.name, stage.logic_version, partition, world, options)
-        held = Held(stage.create(partition), meta, known, stored.place, dirty=True)
+        meta = first(stage.name, stage.logic_version, partition, facts, options)
+        mine = AssignedPartition(stage.create(partition), meta, known, stored.position, dirty=True)
     else:
-        meta = admit(found, stage.logic_version, stage.reads, world, options)
-        held = Held(stage.restore(partition, stored.state, found.logic_version), meta, known, stored.place)
+        meta = admit(found, stage.logic_version, stage.reads, facts, options)
+        mine = AssignedPartition(
+            stage.restore(partition, stored.state, found.logic_version), meta, known, stored.position
+        )
         # a new version's snapshot is there before its first output: else a kill would leave outputs that the old one's
         # snapshot does not cover, and ask for a drain by the old version, which would judge them its own way
-        held.dirty = meta.position != found.position or found.logic_version != stage.logic_version
-    held.gap_accepted = options.skip_lost
-    held.goal = goal(meta, world) if options.drain else None
-    return held
+        mine.dirty = meta.position != found.position or found.logic_version != stage.logic_version
+    mine.gap_accepted = options.skip_lost
+    mine.goal = goal(meta, facts) if options.drain else None
+    return mine

@@ -22,7 +22,7 @@ LAST_TICK = 1000
 Move = tuple[float, Callable[[], object]]
 
 
-class World:
+class Pipeline:
     def __init__(self, options: Options, seed: int) -> None:
         self.options, self.random, self.time_ms = options, random.Random(seed), 0
         self.raw, self.readings, self.windows = Log("telemetry.raw"), Log("telemetry.readings"), Log("windows")
@@ -294,7 +294,7 @@ class World:
             while worker.land(self.tick_of_kafka()) or worker.step():
                 pass
             worker.snapshot_lands(self.tick_of_kafka())
-            worker.snapshot()  # sees that a topic was made anew
+            worker.snapshot()  # sees that a topic was re-created
         for name, store in self.stores.items():
             self.sinks[name] = [Sink(store, self.random, self.options)]
             while store.late:
@@ -328,7 +328,7 @@ class World:
         return found
 
     def _replays(self) -> list[str]:
-        """The first replay of a row is judged anew, whatever became of its seq; later ones are duplicates."""
+        """The first replay of a row is judged again, whatever happened to its seq; later ones are duplicates."""
         fresh: dict[str, int] = {}
         for record in self.readings.records:
             src = Provenance.parse(record.found).src
@@ -375,8 +375,8 @@ class World:
 def play(options: Options, seed: int) -> list[str]:
     """Run one schedule. Returns violations, or ["stopped: …"] where a process refused to go on."""
     try:
-        world = World(options, seed)
-        world.run()
+        pipeline = Pipeline(options, seed)
+        pipeline.run()
     except Stopped as stop:
         return [f"stopped: {stop}"]
-    return world.violations()
+    return pipeline.violations()
