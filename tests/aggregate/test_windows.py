@@ -67,6 +67,8 @@ def test_a_window_is_final_at_the_first_tick_past_its_end_and_grace() -> None:
         "count": 2,
         "sum": 3.5,
         "sum_squares": 7.25,
+        "mean": 1.75,
+        "m2": 1.125,
         "min": 1.0,
         "max": 2.5,
         "first": 1.0,

@@ -86,6 +86,8 @@ def aggregates_example() -> pa.RecordBatch:
         "count": 2,
         "sum": 43.0,
         "sum_squares": 925.0,
+        "mean": 21.5,
+        "m2": 0.5,
         "min": 21.0,
         "max": 22.0,
         "first": 21.0,

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from types import ModuleType
 
 import pyarrow as pa
@@ -152,6 +153,8 @@ def _partial(device: str, start_ms: int, values: list[float]) -> Row:
         "count": len(values),
         "sum": sum(values),
         "sum_squares": sum(v * v for v in values),
+        "mean": fmean(values),
+        "m2": sum((v - fmean(values)) ** 2 for v in values),
         "min": min(values),
         "max": max(values),
         "first": values[0],

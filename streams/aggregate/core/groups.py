@@ -33,10 +33,11 @@ def fold(rows: Rows, values: Int32, kind: Int64) -> tuple[Rows, Int64]:
     group = table.number(values[member].astype(np.int64) * (int(kind.max(initial=0)) + 1) + kind[member]).astype(
         np.int64
     )
-    found = partials.empty(len(table))
-    partials.fold(found, group, {name: rows[name][member] for name in COLUMNS})
-    first = np.zeros(len(table), np.int64)
-    first[group[::-1]] = member[::-1]
+    found = partials.empty(len(table), COLUMNS)
+    leads = np.zeros(len(table), np.int64)
+    leads[group[::-1]] = np.arange(len(member))[::-1]
+    first = member[leads]
+    partials.merge(found, group, leads, {name: rows[name][member] for name in COLUMNS})
     of_row = np.full(len(values), -1)
     of_row[member] = group
     return found | _sketches(rows, of_row, len(table)), first

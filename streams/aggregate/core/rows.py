@@ -17,7 +17,7 @@ from schemas.aggregates import DEVICE, SCHEMA
 from streams.aggregate.core import groups
 from streams.aggregate.core.partials import COLUMNS, Rows
 
-_MOST_ROWS: Final = 100_000
+_MOST_ROWS: Final = 90_000
 _MOST_BYTES: Final = 12 << 20
 """What a record holds at most, if every device is a group of its own; the topic takes 16 MB."""
 _OF_WINDOW: Final = ("window_start", "window_ms", "part")

@@ -10,8 +10,9 @@ class AggregateStage(TakesReadings):
     """Folds readings into windows."""
 
     name = "aggregate"
-    logic_version = 1
-    reads: tuple[int, ...] = ()
+    logic_version = 2
+    """2: moments about the first value of a window; 1: sums of squares about zero."""
+    reads = (1,)
     source = READINGS
     outputs = (AGGREGATES,)
 
@@ -19,4 +20,4 @@ class AggregateStage(TakesReadings):
         return State()
 
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
-        return State.restored(stored)
+        return State.restored(stored, version)

@@ -18,8 +18,9 @@ from schemas.control import settings_key
 from schemas.headers import DerivedHeaders, number
 from schemas.topics import AGGREGATES
 from schemas.vocabulary import Kind
-from streams.aggregate.core import rows
+from streams.aggregate.core import partials, rows
 from streams.aggregate.core.closing import Closing
+from streams.aggregate.core.partials import OPEN
 from streams.aggregate.core.readings import Readings, select
 from streams.aggregate.core.windows import Windows
 from streams.aggregate.windowing import Windowing, decode
@@ -167,11 +168,11 @@ class State:
             return None
         return Closing(before, until, late, early)
 
-    def _close(self, slots: Int64, closing: Closing) -> None:
-        """Take these slots (ascending) out, to be written."""
+    def _close(self, slots: Int64, closing: Closing, known: partials.Rows | None = None) -> None:
+        """Take these slots (ascending) out, to be written. `known`: columns to take instead of the windows' own."""
         if not len(slots):
             return
-        found = self.windows.close(slots)
+        found = self.windows.close(slots) | (known or {})
         index = found.pop("index")
         found |= {
             "window_start": index * self.window_ms,
@@ -211,7 +212,9 @@ class State:
         return Frozen(meta, self.series.freeze() | self.registry.freeze() | self.windows.freeze() | waiting)
 
     @classmethod
-    def restored(cls, stored: Frozen) -> "State":
+    def restored(cls, stored: Frozen, version: int) -> "State":
+        """From what `freeze` of logic version 1 or 2 gave. Version 1 had sums of squares about zero and no moments:
+        what it began is written first, and windows go on with another partial."""
         state, meta, arrays = cls(), stored.meta, dict(stored.arrays)
         state.time_ms, state.passed_ms = meta["time_ms"], meta["passed_ms"]
         state.open, state.late_since = meta["open"], meta["late_since"]
@@ -221,9 +224,25 @@ class State:
         state._settle(state.settings.value)
         state.series.restore(arrays)
         state.registry.restore(arrays)
-        state.windows.restore(arrays)
+        if version == 1:
+            arrays |= _with_moments(arrays, "pending_")
         state.pending.restore({name: arrays[f"pending_{name}"] for name in state.pending.columns})
+        if version == 1:
+            state._restore_sums(arrays)
+        else:
+            state.windows.restore(arrays)
         return state
+
+    def _restore_sums(self, arrays: dict[str, Any]) -> None:
+        """Close the windows of a snapshot of version 1, and write what it knows of them."""
+        size = len(arrays["windows"])
+        self.windows.restore(
+            {f"window_{name}": nothing for name, nothing in partials.empty(size, OPEN).items()} | arrays
+        )
+        slots = positions(self.windows.is_open())
+        known = arrays | _with_moments(arrays, "window_")
+        sums = {name: known[f"window_{name}"][slots] for name in partials.MOMENTS}
+        self._close(slots, Closing.of_all(self.passed_ms), sums)
 
     def sizes(self) -> dict[str, int]:
         parts = (self.series, self.registry, self.windows, self.pending)
@@ -235,3 +254,10 @@ class State:
             "sketch_entries": len(self.windows.sketches),
             "bytes": sum(part.nbytes for part in parts),
         }
+
+
+def _with_moments(arrays: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Those of rows that have sums about zero."""
+    sums = {name: arrays[prefix + name] for name in ("count", "sum", "sum_squares", "min", "max")}
+    with np.errstate(divide="ignore"):  # windows that are closed have no readings
+        return {prefix + name: values for name, values in aggregates.moments(**sums).items()}

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from runtime.columns.arrays import positions
 from runtime.columns.keys import GONE, KeyTable
 from runtime.columns.types import Bool, Float64, Int32, Int64
 from streams.aggregate.core import partials
-from streams.aggregate.core.partials import COLUMNS, Rows
+from streams.aggregate.core.partials import OPEN, Rows
 from streams.aggregate.core.sketches import Sketches
 
 _SERIES_BITS: Final = 20
@@ -25,7 +26,7 @@ class Windows:
     """`open`: how many there are; `earliest`: no open window has a lower index."""
 
     def __init__(self) -> None:
-        self._columns = partials.empty(_LEAST_ROOM)
+        self._columns = partials.empty(_LEAST_ROOM, OPEN)
         self.clear()
 
     def clear(self) -> None:
@@ -46,10 +47,14 @@ class Windows:
 
     def fold(self, series: Int32, window: Int64, times: Int64, values: Float64, with_sketch: bool) -> None:
         """Put readings into windows. `window`: index, the time divided by the window's length; no value is NaN."""
+        known = len(self._table)
         slots = self._table.number((window << _SERIES_BITS) | series).astype(np.int64)
         self.earliest = min(self.earliest, int(window.min()))
-        self._make_room()
-        partials.fold(self._columns, slots, partials.of_readings(values, times))
+        if len(self._table) > known:
+            self._make_room()
+            new = positions(slots >= known)
+            partials.begin(self._columns, slots[new], values[new])
+        partials.add(self._columns, slots, values, times)
         if with_sketch:
             self.sketches.add(slots, values)
             self.sketches.tidy(self._table.keys != GONE)
@@ -68,7 +73,7 @@ class Windows:
         """Take these slots (ascending) out: their columns, and `series`, `index`, `buckets`, `counts`, and `size`, how
         many of those each has."""
         keys = self._table.keys[slots]
-        rows = {name: column[slots] for name, column in self._columns.items()}
+        rows = partials.closed({name: column[slots] for name, column in self._columns.items()})
         size, buckets, counts = self.sketches.of(slots, len(self._table))
         rows |= {"series": (keys & _SERIES).astype(np.int32), "index": keys >> _SERIES_BITS}
         rows |= {"size": size.astype(np.int32), "buckets": buckets.astype(np.int32), "counts": counts}
@@ -77,7 +82,7 @@ class Windows:
 
     def _forget(self, slots: Int64) -> None:
         self._table.remove(slots)
-        for name, (_, nothing) in COLUMNS.items():
+        for name, (_, nothing) in OPEN.items():
             self._columns[name][slots] = nothing
         self._closed += len(slots)
         if not self.open:
@@ -90,14 +95,14 @@ class Windows:
         """Without the closed slots."""
         is_open = self.is_open()
         self.sketches.renumber(np.where(is_open, np.cumsum(is_open) - 1, -1))
-        self._take(self._table.keys[is_open], {name: self._columns[name][: len(is_open)][is_open] for name in COLUMNS})
+        self._take(self._table.keys[is_open], {name: self._columns[name][: len(is_open)][is_open] for name in OPEN})
 
     def _take(self, keys: Int64, columns: Rows) -> None:
         self._table = KeyTable()
         self._table.restore(keys)
         self._closed = int((keys == GONE).sum())
-        nothing = partials.empty(max(0, _LEAST_ROOM - len(keys)))
-        self._columns = {name: np.concatenate([columns[name], nothing[name]]) for name in COLUMNS}
+        nothing = partials.empty(max(0, _LEAST_ROOM - len(keys)), OPEN)
+        self._columns = {name: np.concatenate([columns[name], nothing[name]]) for name in OPEN}
 
     def _look_for_earliest(self) -> None:
         index = self.index()[self.is_open()]
@@ -106,8 +111,8 @@ class Windows:
     def _make_room(self) -> None:
         room = len(self._columns["count"])
         if len(self._table) > room:
-            more = partials.empty(max(len(self._table), 2 * room) - room)
-            self._columns = {name: np.concatenate([self._columns[name], more[name]]) for name in COLUMNS}
+            more = partials.empty(max(len(self._table), 2 * room) - room, OPEN)
+            self._columns = {name: np.concatenate([self._columns[name], more[name]]) for name in OPEN}
 
     def freeze(self) -> dict[str, Any]:
         """As it is, without a copy."""
@@ -117,7 +122,7 @@ class Windows:
 
     def restore(self, arrays: dict[str, Any]) -> None:
         """Take what `freeze` gave for what is there."""
-        self._take(arrays["windows"], {name: arrays[f"window_{name}"] for name in COLUMNS})
+        self._take(arrays["windows"], {name: arrays[f"window_{name}"] for name in OPEN})
         self.sketches = Sketches()
         self.sketches.restore(arrays)
         self._look_for_earliest()
