@@ -10,13 +10,6 @@ values, at most 1/128 (0.8 %) of any of them away while |v| is above 2.3e-308.
 
 Sketches of disjoint partials merge by adding counts bucket by bucket. Quantile q of n readings is the value of rank
 floor(q * (n - 1)), counted from 0, in ascending order: what numpy calls method="lower".
-
-In ClickHouse, `sumMap(sketch_buckets, sketch_counts)` merges rows (buckets ascending) and `quantile_sql` reads the
-result; min and max of the window are exact and may clamp what it says:
-
-    SELECT device, metric, window_start, {quantile_sql("sketch", 0.95)} AS p95
-    FROM (SELECT device, metric, window_start, sumMap(sketch_buckets, sketch_counts) AS sketch
-          FROM aggregates GROUP BY device, metric, window_start)
 """
 
 import math
@@ -31,7 +24,7 @@ PER_OCTAVE: Final = 64
 RELATIVE_ERROR: Final = 1 / 128
 INFINITE: Final = 0x7FF << 6
 """Bucket of infinity."""
-_EXPONENT: Final = 1023
+EXPONENT: Final = 1023
 
 
 def buckets(values: Any) -> Any:
@@ -57,7 +50,7 @@ def value_of(bucket: int) -> float:
     if size == 0 or size >= INFINITE:
         return math.copysign(math.inf, bucket) if size else 0.0
     octave, place = divmod(size, PER_OCTAVE)
-    return math.copysign(math.ldexp(1 + (place + 0.5) / PER_OCTAVE, octave - _EXPONENT), bucket)
+    return math.copysign(math.ldexp(1 + (place + 0.5) / PER_OCTAVE, octave - EXPONENT), bucket)
 
 
 def merge(sketches: Iterable[Iterable[tuple[int, int]]]) -> list[tuple[int, int]]:
@@ -78,15 +71,3 @@ def quantile(sketch: Iterable[tuple[int, int]], q: float) -> float:
         if below > rank:
             return value_of(bucket)
     return math.nan
-
-
-def quantile_sql(sketch: str, q: float | str) -> str:
-    """ClickHouse's expression for quantile `q` of what `sumMap(sketch_buckets, sketch_counts)` gave; `sketch` names
-    that. NaN when it is empty, as where sketches are off."""
-    rank = f"floor({q} * (arraySum({sketch}.2) - 1))"
-    bucket = f"{sketch}.1[arrayFirstIndex(below -> below > {rank}, arrayCumSum({sketch}.2))]"
-    value = (
-        f"sign(b) * pow(2., intDiv(abs(b), {PER_OCTAVE}) - {_EXPONENT})"
-        f" * (1 + (abs(b) % {PER_OCTAVE} + 0.5) / {PER_OCTAVE})"
-    )
-    return f"if(empty({sketch}.1), nan, arrayMap(b -> {value}, [{bucket}])[1])"

@@ -7,8 +7,7 @@ from typing import Final
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import endpoint
 from runtime.errors import RefusedError
-from schemas.sketch import quantile_sql
-from sinks.core import cluster
+from sinks.core import cluster, statistics
 from sinks.core.cluster import Node
 from sinks.core.statements import fill
 from sinks.settings import MigrationSettings
@@ -153,5 +152,8 @@ def _values(settings: MigrationSettings, database: str, window: Mapping[str, str
         "retention_days": str(settings.retention_days),
         "ledger_days": str(settings.ledger_days),
         "database": database,
-        **{f"p{percent}": quantile_sql("sketch", percent / 100) for percent in (50, 95, 99)},
+        **{f"p{percent}": statistics.quantile("sketch", percent / 100) for percent in (50, 95, 99)},
+        "mean": statistics.MEAN,
+        "m2": statistics.M2,
+        "m2_of_sums": statistics.M2_OF_SUMS,
     }

@@ -21,18 +21,21 @@ FROM
 
 CREATE OR REPLACE VIEW windows_1h AS
 SELECT
-    device, channel, metric, window_start, count, sum, sum / count AS mean,
-    sqrt(greatest(0, sum_squares / count - mean * mean)) AS stddev,
+    device, channel, metric, window_start, count, sum, ${mean} AS mean,
+    if(isFinite(m2), sqrt(m2 / count), NULL) AS stddev,
     min, max, first, last, first_time, last_time,
     if(empty(sketch.1), NULL, least(max, greatest(min, ${p50}))) AS p50,
     if(empty(sketch.1), NULL, least(max, greatest(min, ${p95}))) AS p95,
     if(empty(sketch.1), NULL, least(max, greatest(min, ${p99}))) AS p99,
-    sum_squares, sketch.1 AS sketch_buckets, sketch.2 AS sketch_counts, until
+    sum_squares, sketch.1 AS sketch_buckets, sketch.2 AS sketch_counts, until,
+    ${m2} AS m2
 FROM
 (
     SELECT
         h.device AS device, h.channel AS channel, h.metric AS metric, h.window_start AS window_start,
-        sum(h.count) AS count, sum(h.sum) AS sum, sum(h.sum_squares) AS sum_squares, min(h.min) AS min, max(h.max) AS max,
+        sum(h.count) AS count, sum(h.sum) AS sum, sum(h.sum_squares) AS sum_squares,
+        sum(h.m2) AS m2_within, groupArray(h.count) AS counts, groupArray(h.mean) AS means,
+        min(h.min) AS min, max(h.max) AS max,
         argMin(h.first, h.first_time) AS first, argMax(h.last, h.last_time) AS last,
         min(h.first_time) AS first_time, max(h.last_time) AS last_time,
         sumMap(h.sketch_buckets, h.sketch_counts) AS sketch, max(h.until) AS until

@@ -1,4 +1,4 @@
-"""The sketch keeps what its layout says: quantiles within 0.8 %, sums of sketches, and the same by ClickHouse's SQL."""
+"""The sketch keeps what its layout says: quantiles within 0.8 %, and sums of sketches."""
 
 import math
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import sketch
-from tests.servers import ClickHouseServer
 
 numbers = st.floats(allow_nan=False)
 ordinary = (
@@ -65,42 +64,3 @@ def test_what_lies_beyond_is_still_counted() -> None:
 @given(st.lists(st.lists(ordinary), max_size=4))
 def test_the_sketch_of_all_is_the_sum_of_the_sketches_of_parts(parts: list[list[float]]) -> None:
     assert sketch.merge(map(sketched, parts)) == sketched([value for part in parts for value in part])
-
-
-def test_clickhouse_reads_the_same_quantiles(clickhouse: ClickHouseServer) -> None:
-    rng = np.random.default_rng(5)
-    cases = [
-        [0.0],
-        [-3.5, 0.0, 7.25],
-        [math.inf, 1.0, -math.inf],
-        (10.0 ** rng.uniform(-9, 12, 500) * rng.choice([-1, 1], 500)).tolist(),
-        rng.normal(21, 3, 1_000).tolist(),
-    ]
-    for values in cases:
-        merged = sketched(values)
-        halves = [sketched(values[::2]), sketched(values[1::2])]
-        asked = ", ".join(sketch.quantile_sql("s", q) for q in QUANTILES)
-        rows = " UNION ALL ".join(
-            f"SELECT {[b for b, _ in half]}::Array(Int32) AS k, {[c for _, c in half]}::Array(Int64) AS v"
-            for half in halves
-        )
-        got = query(clickhouse, f"SELECT {asked} FROM (SELECT sumMap(k, v) AS s FROM ({rows}))")
-        assert got == [sketch.quantile(merged, q) for q in QUANTILES]
-
-
-def test_clickhouse_says_nan_of_an_empty_sketch(clickhouse: ClickHouseServer) -> None:
-    rows = "SELECT []::Array(Int32) AS k, []::Array(Int64) AS v"
-    (got,) = query(clickhouse, f"SELECT {sketch.quantile_sql('s', 0.5)} FROM (SELECT sumMap(k, v) AS s FROM ({rows}))")
-    assert math.isnan(got)
-
-
-def query(server: ClickHouseServer, statement: str) -> list[float]:
-    import clickhouse_connect
-
-    client = clickhouse_connect.get_client(
-        host=server.host, port=server.port, username=server.user, password=server.password
-    )
-    try:
-        return list(client.query(statement).result_rows[0])
-    finally:
-        client.close()

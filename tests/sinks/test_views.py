@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def partials(found: list[Reading], window_ms: int = 60_000) -> pa.Table:
                 "count": len(of),
                 "sum": values.sum(),
                 "sum_squares": (values**2).sum(),
+                "mean": (mean := values[0] + (values - values[0]).mean()),
+                "m2": ((values - mean) ** 2).sum(),
                 "min": values.min(),
                 "max": values.max(),
                 "first": by_time[0].value,
@@ -100,7 +103,7 @@ def check(found: list[Reading], row: Iterable[Any]) -> None:
     assert (count, least, greatest) == (len(values), values.min(), values.max())
     assert math.isclose(total, values.sum(), rel_tol=1e-9, abs_tol=1e-9 * scale * len(values))
     assert math.isclose(mean, values.mean(), rel_tol=1e-9, abs_tol=1e-9 * scale)
-    assert math.isclose(deviation, values.std(), rel_tol=1e-6, abs_tol=1e-7 * scale)
+    assert math.isclose(deviation, values.std(), rel_tol=1e-12, abs_tol=1e-15 * scale)
     at = [int(t.timestamp() * 1000 + 0.5) for t in (first_time, last_time)]
     assert at == [min(r.time_ms for r in found), max(r.time_ms for r in found)]
     for q, quantile in zip((0.5, 0.95, 0.99), quantiles, strict=True):
@@ -112,12 +115,7 @@ def check(found: list[Reading], row: Iterable[Any]) -> None:
 @given(readings)
 def test_windows_hours_and_days_are_what_their_readings_say(migrated: MigrationSettings, found: list[Reading]) -> None:
     db = ClickHouse(migrated)
-    begin(db)
-    table = partials(found)
-    db.client.insert_arrow("aggregates_1m", table)
-    groups = table.rename_columns({"device": "name"}).append_column("scope", pa.array(["site"] * table.num_rows))
-    db.client.insert_arrow("group_aggregates_1m", groups)
-    refresh(db)
+    insert(db, partials(found))
     cases = (
         ("windows", 60_000),
         ("group_windows", 60_000),
@@ -131,6 +129,52 @@ def test_windows_hours_and_days_are_what_their_readings_say(migrated: MigrationS
         for start, *row in rows:
             check([r for r in found if start <= r.time_ms < start + length_ms], row)
     db.close()
+
+
+VIEWS = ("windows", "group_windows", "windows_1h", "group_windows_1h", "windows_1d")
+
+
+def insert(db: ClickHouse, table: pa.Table) -> None:
+    """As windows of a device and of a group, and refresh the hours."""
+    begin(db)
+    db.client.insert_arrow("aggregates_1m", table)
+    groups = table.rename_columns({"device": "name"}).append_column("scope", pa.array(["site"] * table.num_rows))
+    db.client.insert_arrow("group_aggregates_1m", groups)
+    refresh(db)
+
+
+@pytest.mark.parametrize(
+    ("values", "deviation"),
+    [
+        ([1000000000.1] * 60, 0.0),
+        ([1e9, 1e9 + 10], 5.0),
+        ([1e12, 1e12 + 1, 1e12 + 2], math.sqrt(2 / 3)),
+        ([1e15 + n % 2 for n in range(60)], 0.5),
+    ],
+)
+def test_the_deviation_of_values_that_are_large_against_their_spread_has_all_its_digits_in_every_view(
+    db: ClickHouse, values: list[float], deviation: float
+) -> None:
+    """Whether they are in one partial or in several, as late readings are."""
+    for partitions in (1, 3):
+        insert(db, partials([Reading(START_MS + n, value, n % partitions) for n, value in enumerate(values)]))
+        for view in VIEWS:
+            ((mean, found),) = db.rows(f"SELECT mean, stddev FROM {view}")
+            assert math.isclose(found, deviation, rel_tol=1e-9), (view, partitions)
+            assert math.isclose(mean, sum(map(Fraction, values)) / len(values), rel_tol=1e-15)
+
+
+def test_rows_without_moments_have_a_deviation_where_their_sums_have_digits_of_it_and_none_elsewhere(
+    db: ClickHouse,
+) -> None:
+    """Rows of a release that kept sums of squares only, and rows that such a release still writes after a rollback."""
+    for values, deviation in (([1.0, 3.0], 1.0), ([1e9, 1e9 + 10], None), ([1000000000.1] * 60, 0.0)):
+        found = [Reading(START_MS + n, value, 0) for n, value in enumerate(values)]
+        insert(db, partials(found).drop_columns(["mean", "m2"]))
+        for view in VIEWS:
+            ((mean, got),) = db.rows(f"SELECT mean, stddev FROM {view}")
+            assert got == deviation, (view, values)
+            assert math.isclose(mean, sum(values) / len(values))
 
 
 def test_first_and_last_are_those_of_the_earliest_and_the_latest_reading(db: ClickHouse) -> None:
