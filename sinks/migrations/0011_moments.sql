@@ -4,23 +4,14 @@
 -- Rows that were written before have sums alone: m2 is computed from them where they have four digits of it, and NaN
 -- elsewhere; views show NULL for a deviation that is not known.
 
-ALTER TABLE aggregates_1m
-    ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares,
-    ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums}
-        COMMENT 'sum of squared deviations from mean; NaN where it is not known: rows of releases that kept sums of squares only'
-        CODEC(ZSTD(1)) AFTER mean;
+ALTER TABLE aggregates_1m ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares;
+ALTER TABLE aggregates_1m ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums} COMMENT 'sum of squared deviations from mean; NaN where not known: rows of before' CODEC(ZSTD(1)) AFTER mean;
 
-ALTER TABLE group_aggregates_1m
-    ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares,
-    ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums}
-        COMMENT 'sum of squared deviations from mean; NaN where it is not known: rows of releases that kept sums of squares only'
-        CODEC(ZSTD(1)) AFTER mean;
+ALTER TABLE group_aggregates_1m ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares;
+ALTER TABLE group_aggregates_1m ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums} COMMENT 'sum of squared deviations from mean; NaN where not known: rows of before' CODEC(ZSTD(1)) AFTER mean;
 
-ALTER TABLE aggregates_1h
-    ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares,
-    ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums}
-        COMMENT 'sum of squared deviations from mean; NaN where it is not known: rows of releases that kept sums of squares only'
-        CODEC(ZSTD(1)) AFTER mean;
+ALTER TABLE aggregates_1h ADD COLUMN IF NOT EXISTS mean Float64 DEFAULT sum / count COMMENT 'mean of the values' CODEC(ZSTD(1)) AFTER sum_squares;
+ALTER TABLE aggregates_1h ADD COLUMN IF NOT EXISTS m2 Float64 DEFAULT ${m2_of_sums} COMMENT 'sum of squared deviations from mean; NaN where not known: rows of before' CODEC(ZSTD(1)) AFTER mean;
 
 DROP VIEW IF EXISTS rollup_1h;
 
