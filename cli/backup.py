@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from operations.backup import control, cut, manifest, tables
 from operations.backup.manifest import File, Manifest, Topic
 from runtime.clickhouse.client import ClickHouse
@@ -87,6 +87,7 @@ def _facts(kafka: KafkaSettings) -> dict[str, TopicFacts]:
 )
 @click.option("--accept-loss", is_flag=True, help="Restore although Kafka lost records that came after the back-up.")
 @data_option
+@changes
 def restore(folder: Path, replace: bool, accept_loss: bool, data: Path) -> None:
     """Bring a back-up into a platform of which only Kafka and ClickHouse run and `millrace init` has run.
 

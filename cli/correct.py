@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from cli.context import data_option, settings
+from cli.context import announce, data_option, settings
 from cli.times import Moment
 from operations.correct import answers, work
 from operations.correct.work import Correction, Found, Span
@@ -45,6 +45,8 @@ def correct(since: datetime, until: datetime, dry_run: bool, data: Path) -> None
     """
     if until <= since:
         raise RefusedError(f"--to {until.isoformat()} is not after --from {since.isoformat()}")
+    if not dry_run:
+        announce(data)
     broker = settings(KafkaSettings, data)
     db = ClickHouse(settings(ClickHouseSettings, data))
     try:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from identity.authority import Authority
 from identity.registry.core import RegistryError
 from identity.registry.store import Registry
@@ -37,6 +37,7 @@ def device() -> None:
 @click.option("--cert", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @_json
 @data_option
+@changes
 def add(
     ids: tuple[str, ...],
     role: str,
@@ -91,6 +92,7 @@ def show(id: str, as_json: bool, data: Path) -> None:
 @device.command()
 @_ids
 @data_option
+@changes
 def remove(ids: tuple[str, ...], data: Path) -> None:
     """End devices: their tokens and certificates say nothing any more. Example: millrace device remove sensor-1"""
     _registry(data).remove(ids)
@@ -101,6 +103,7 @@ def remove(ids: tuple[str, ...], data: Path) -> None:
 @_ids
 @click.option("--role", required=True)
 @data_option
+@changes
 def role(ids: tuple[str, ...], role: str, data: Path) -> None:
     """Give devices another role; no new firmware, no new token. Example: millrace device role sensor-1 --role meter"""
     _registry(data).change_role(ids, role)
@@ -111,6 +114,7 @@ def role(ids: tuple[str, ...], role: str, data: Path) -> None:
 @_ids
 @_json
 @data_option
+@changes
 def token(ids: tuple[str, ...], as_json: bool, data: Path) -> None:
     """Make new tokens; the old ones end. Example: millrace device token sensor-1"""
     _print_tokens(_registry(data).renew(ids), as_json)

@@ -27,7 +27,7 @@ def doctor(as_json: bool, data: Path) -> None:
 
     Example: millrace doctor
     """
-    looks = Looks(settings(DoctorSettings, data), data).all()
+    looks = Looks(settings(DoctorSettings, data, reachable=False), data).all()
     findings = [finding for name, look in looks.items() for finding in examined(name, look)]
     for finding in findings:
         click.echo(_json(finding) if as_json else _line(finding))

@@ -12,7 +12,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from cli.stored import Stored
 from local.fleet import enrol, faults, replay, series, simulate
 from local.fleet.connections import Door, FleetError
@@ -45,6 +45,7 @@ def fleet() -> None:
 @click.option("--truth", type=click.Path(path_type=Path, dir_okay=False), help="Write the faults' labels here (JSONL).")
 @_json
 @data_option
+@changes
 def simulate_(
     devices: int, rate: float, seconds: float, seed: int, speed: float, truth: Path | None, as_json: bool, data: Path
 ) -> None:
@@ -152,6 +153,7 @@ class _Speed(click.ParamType):
 @click.option("--speed", type=_Speed(), help="How many times as fast as it happened; `max` (the default): at once.")
 @_json
 @data_option
+@changes
 def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: Path) -> None:
     """Send files of timestamp,value as devices, one a file, named after its path; role `history`, metric `value`.
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import inband
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from cli.times import Moment
 from operations.incidents import SEVERITIES, incidents, points
 from runtime.clickhouse.client import ClickHouse
@@ -107,6 +107,7 @@ def show(id: str, as_json: bool, data: Path) -> None:
 @click.option("--false-alarm", "said", flag_value="false-alarm", help="It was nothing: raise the threshold.")
 @click.option("--confirmed", "said", flag_value="confirmed", help="It was something: keep the threshold, or take back.")
 @data_option
+@changes
 def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, data: Path) -> None:
     """Say what an incident was. A false alarm makes its detector harder to convince for that series, or group.
 

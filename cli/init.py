@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import click
 
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from cli.policy import publish
 from runtime.errors import RetryableError
 from runtime.kafka import clients, rights, topics
@@ -37,12 +37,13 @@ class InitSettings(KafkaSettings, MigrationSettings):
 
 @click.command()
 @data_option
+@changes
 def init(data: Path) -> None:
     """Make topics and tables and publish the starting policy, where they are missing.
 
     Waits a minute for Kafka and ClickHouse. `millrace up` and docker-compose call it. Example: millrace init
     """
-    found = settings(InitSettings, data)
+    found = settings(InitSettings, data, reachable=False)  # it waits for them
     plans = topics.plans(found.partitions, found.replication, found.kafka_retention_days * topics.DAY_MS)
     facts = patiently(lambda: topics.ensure(found, plans, found.replication))
     click.echo("topics: " + ", ".join(f"{name} (epoch {fact.epoch})" for name, fact in facts.items()))

@@ -1,12 +1,15 @@
 """`millrace NOUN VERB`: each noun is a module of this package, imported when it is called."""
 
 import importlib
+import os
 import sys
-from typing import Final
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
-from runtime.errors import MillraceError
+from cli.errors import Exit, explain
 
 COMMANDS: Final = {
     "up": "cli.up",
@@ -44,8 +47,9 @@ COMMANDS: Final = {
 """Name of each command and the module that holds it as an attribute of the same name."""
 
 
-class Lazy(click.Group):
-    """Commands are imported when they are called: `millrace --help` costs no pyarrow."""
+class Commands(click.Group):
+    """Commands are imported when they are called: `millrace --help` costs no pyarrow. Failures end as cli/errors.py
+    says."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -58,23 +62,60 @@ class Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        def run() -> Any:
+            return super(Commands, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
 
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+        if not standalone_mode:
+            return run()
+        try:
+            code = run()
+            sys.stdout.flush()
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except (Exception, KeyboardInterrupt) as error:
+            code = _failed(error)
+        sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+def _failed(error: BaseException) -> Exit:
+    """Print what happened; the exit code."""
+    found = explain(error)
+    if found is None:
+        traceback.print_exception(error)
+        click.echo("millrace: this is a bug; please report it with the lines above", err=True)
+        return Exit.BUG
+    code, lines = found
+    for line in lines:
+        click.echo(f"millrace: {line}", err=True)
+    if code is Exit.CLOSED_PIPE:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (the interpreter flushes it at its end)
+    return code
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="millrace")
 def millrace() -> None:
     """Millrace: telemetry from devices to a table, with nothing lost and nothing twice.
+
+    Exit codes: 0 done, 1 failed or found something wrong, 2 wrong usage, 69 Kafka or ClickHouse away, 75 stored and not
+    yet in force, 78 wrong settings or no platform.
 
     Example: millrace up --insecure-loopback --detach
     """
 
 
 def main() -> None:
-    """Entry point: errors that we raise on purpose are one line, without a traceback."""
-    try:
-        millrace()
-    except MillraceError as error:
-        click.echo(f"millrace: {error}", err=True)
-        sys.exit(getattr(error, "exit_code", 1))
+    """Entry point."""
+    millrace()
 
 
 if __name__ == "__main__":

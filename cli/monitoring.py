@@ -6,13 +6,11 @@ import click
 import orjson
 import yaml
 
-from cli.context import data_option, settings
 from cli.declared import services
 from monitoring.dashboards.boards import dashboards
 from monitoring.dashboards.model import rendered
 from monitoring.receivers import ReceiverSettings, configuration
-from runtime.errors import EXIT_SETTINGS
-from runtime.settings import SettingsError
+from runtime.settings import load
 
 
 @click.command()
@@ -23,8 +21,7 @@ from runtime.settings import SettingsError
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Alertmanager's configuration without receivers: deploy/alertmanager/alertmanager.yml.",
 )
-@data_option
-def monitoring(folder: Path, base: Path | None, data: Path) -> None:
+def monitoring(folder: Path, base: Path | None) -> None:
     """Write dashboards for Grafana into FOLDER/dashboards and, from --alertmanager FILE and the settings
     MILLRACE_ALERT_…, FOLDER/alertmanager/alertmanager.yml. docker-compose runs it before they start.
 
@@ -44,15 +41,9 @@ def monitoring(folder: Path, base: Path | None, data: Path) -> None:
     if base is not None:
         file = folder / "alertmanager" / "alertmanager.yml"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(_alertmanager(base, data))
+        file.write_text(_alertmanager(base))
         click.echo(file)
 
 
-def _alertmanager(base: Path, data: Path) -> str:
-    try:
-        found = configuration(yaml.safe_load(base.read_text()), settings(ReceiverSettings, data))
-    except SettingsError as error:
-        for line in error.mistakes:
-            click.echo(f"settings: {line}", err=True)
-        raise SystemExit(EXIT_SETTINGS) from None
-    return yaml.safe_dump(found, sort_keys=False)
+def _alertmanager(base: Path) -> str:
+    return yaml.safe_dump(configuration(yaml.safe_load(base.read_text()), load(ReceiverSettings)), sort_keys=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from cli.context import data_option, environment
+from cli.target import CLICKHOUSE
 from monitoring.notify.app import serve
 from monitoring.notify.settings import NotifySettings
 from runtime import logs
@@ -24,4 +25,4 @@ def notify(url: str | None, data: Path) -> None:
     if url is not None:
         found["MILLRACE_ALERTMANAGER_URL"] = url
     logs.configure("notify", form="human")
-    asyncio.run(serve(load(NotifySettings, found)))
+    asyncio.run(serve(load(NotifySettings, found, required={CLICKHOUSE})))

@@ -6,7 +6,7 @@ import click
 import yaml
 
 from cli import inband
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from schemas.control import POLICY_KEY
@@ -35,6 +35,7 @@ def check_(file: Path) -> None:
 @policy.command()
 @inband.file_argument
 @data_option
+@changes
 def apply(file: Path, data: Path) -> None:
     """Check FILE and publish it. It takes effect in each partition at an offset, within a second.
 

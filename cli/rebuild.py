@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from operations.rebuild.records import log_of
 from operations.rebuild.work import Rebuild
 from runtime.clickhouse.settings import ClickHouseSettings
@@ -28,6 +28,7 @@ TABLES = [table for log in LOGS.values() for table in log.tables]
 @click.option("--again", is_flag=True, help="Drop what an earlier rebuild left.")
 @click.option("--drop", is_flag=True, help="Drop the replaced table at the end; it is TABLE_before otherwise.")
 @data_option
+@changes
 def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
     """Make TABLE anew from what Kafka holds of its topic, and put it in the place of the old one. The flow goes on.
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import orjson
 
-from cli.context import data_option, settings
+from cli.context import announce, data_option, settings
 from cli.times import Moment
 from operations.replay import COUNT, TABLES, pages, send
 from runtime.clickhouse.client import ClickHouse
@@ -40,6 +40,8 @@ def replay(
     Each carries the name of the one it replays, so that a second replay of the same message is a duplicate.
     Example: millrace replay denied --since 2h --reason channel --dry-run
     """
+    if not dry_run:
+        announce(data)
     asked = {
         "table": TABLES[what],
         "since": since,

@@ -8,7 +8,7 @@ import click
 import yaml
 
 from cli import inband
-from cli.context import data_option, settings
+from cli.context import changes, data_option, settings
 from runtime.kafka import topics
 from runtime.settings import KafkaSettings
 from schemas.control import settings_key
@@ -80,5 +80,5 @@ def add(
     Example: millrace {noun} show > {file}
     """
     group.command("check")(inband.file_argument(check_))
-    group.command("apply")(inband.file_argument(data_option(apply)))
+    group.command("apply")(inband.file_argument(data_option(changes(apply))))
     group.command("show")(as_json(data_option(show)))

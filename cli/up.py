@@ -11,7 +11,8 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.context import data_option, settings
+from cli.context import folder_option, forget_places, settings
+from cli.target import DATA_ENV
 from local import status as told
 from local.platform import Platform, missing
 from local.programs import tail
@@ -33,7 +34,7 @@ class UpError(MillraceError):
 
 
 @click.command()
-@data_option
+@folder_option
 @click.option("--detach", is_flag=True, help="Return when everything is ready; it goes on in the background.")
 @click.option(
     "--insecure-loopback",
@@ -60,6 +61,8 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
     """
     _check_machine()
     data = data.resolve()
+    forget_places()
+    os.environ[DATA_ENV] = str(data)  # for `millrace init`, which runs as a service
     if detach:
         _detached(data, insecure, brokers, engines)
     else:
@@ -68,7 +71,7 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
 
 @click.command()
 @_json
-@data_option
+@folder_option
 def status(as_json: bool, data: Path) -> None:
     """What runs, where it is, and the ledger. Example: millrace status --json"""
     found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}}
@@ -77,7 +80,7 @@ def status(as_json: bool, data: Path) -> None:
 
 
 @click.command()
-@data_option
+@folder_option
 def down(data: Path) -> None:
     """End the platform: what brings messages in first, Kafka last. Nothing that was acknowledged is lost.
 

@@ -108,6 +108,7 @@ class Platform:
             "DEVICE_MQTTS_URL": endpoints["mqtts"],
             "DEVICE_HTTP_URL": endpoints["http"],
             "CA_FILE": str(self.data / AUTHORITY / "ca.crt"),
+            "DATA": str(self.data),
             "ANALYST_URL": self.clickhouse.analyst_url,
             "ANALYST_PASSWORD_FILE": str(self.clickhouse.analyst_password_file),
         }

@@ -12,7 +12,7 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,8 +130,9 @@ def _from_file(environment: Mapping[str, str]) -> dict[str, Any]:
         raise SettingsError([f"MILLRACE_SETTINGS_FILE={name}: {error}"]) from None
 
 
-def load(cls: type[T], environment: Mapping[str, str] | None = None) -> T:
-    """Settings from the environment and the file. Raises SettingsError with every mistake at once."""
+def load(cls: type[T], environment: Mapping[str, str] | None = None, required: Collection[str] = ()) -> T:
+    """Settings from the environment and the file. Those of `required` (names of the environment) have no default.
+    Raises SettingsError with every mistake at once."""
     environment = os.environ if environment is None else environment
     given = _from_file(environment)
     hints = typing.get_type_hints(cls)
@@ -145,7 +146,7 @@ def load(cls: type[T], environment: Mapping[str, str] | None = None) -> T:
             found = given[f.name]
             text = ",".join(map(str, found)) if isinstance(found, list) else str(found)
             where = f"{f.name} in {environment[PREFIX + 'SETTINGS_FILE']}"
-        elif f.default is MISSING and f.default_factory is MISSING:
+        elif name in required or (f.default is MISSING and f.default_factory is MISSING):
             mistakes.append(f"{name} is not set: {f.metadata['doc']}")
             continue
         else:
@@ -158,6 +159,11 @@ def load(cls: type[T], environment: Mapping[str, str] | None = None) -> T:
     if mistakes:
         raise SettingsError(mistakes)
     return cls(**values)
+
+
+def names_of(cls: type[Any]) -> list[str]:
+    """Names of the fields."""
+    return [f.name for f in dataclasses.fields(cls)]
 
 
 def load_or_exit(cls: type[T]) -> T:

@@ -113,22 +113,20 @@ def test_a_policy_is_checked_published_and_shown_by_the_command(
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(shipped("loopback"))
     bad.write_text("roles:\n  a: {publish: [x], rate: fast}\nunknown: b\n")
-    data = ["--data", str(tmp_path)]
-
     assert run(policy_command, ["check", str(good)]).exit_code == 0
-    applied = run(policy_command, ["apply", str(good), *data])
+    applied = run(policy_command, ["apply", str(good)])
     assert applied.exit_code == 0, applied.output
     offset, value = topics.read_control(settings)[POLICY_KEY]
     assert f"policy 0/{offset} published" in applied.output
     assert decode(value) == check(shipped("loopback"), "loopback")
 
-    for verb in (["check", str(bad)], ["apply", str(bad), *data]):
+    for verb in (["check", str(bad)], ["apply", str(bad)]):
         refused = run(policy_command, verb)
         assert refused.exit_code == 1
         for line in (f"{bad}:2: role a: publish", f"{bad}:2: role a: rate", f"{bad}:3: unknown: 'b'", "3 mistakes"):
             assert line in refused.output
     assert topics.read_control(settings)[POLICY_KEY] == (offset, value), "a bad one changes nothing"
 
-    shown = run(policy_command, ["show", *data])
+    shown = run(policy_command, ["show"])
     assert f"# policy 0/{offset}" in shown.output
     assert check(shown.output, "shown") == decode(value), "what is shown can be applied"

@@ -40,7 +40,7 @@ def call(
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(database.clickhouse_password_file))
 
     def run(*words: str, exit_code: int = 0) -> str:
-        done = CliRunner().invoke(millrace, [*words, "--data", str(tmp_path)])
+        done = CliRunner().invoke(millrace, words)
         assert done.exit_code == exit_code, (done.output, done.exception)
         return done.output
 

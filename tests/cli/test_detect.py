@@ -48,7 +48,7 @@ def rows(*words: object) -> list[dict[str, Any]]:
 
 
 def refused(*words: object) -> str:
-    done = CliRunner().invoke(millrace, ["detect", *map(str, words)])
+    done = CliRunner().invoke(millrace, ["detect", *map(str, words)], standalone_mode=False)
     assert isinstance(done.exception, MillraceError), done.output
     return str(done.exception)
 
@@ -119,7 +119,7 @@ def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(tmp_path: Path
 def test_a_file_of_no_use_is_refused_and_the_others_are_judged(tmp_path: Path, garbage: bytes) -> None:
     good, bad = write(tmp_path / "good.csv", iso()), tmp_path / "bad.csv"
     bad.write_bytes(garbage)
-    done = CliRunner().invoke(millrace, ["detect", str(bad), str(good)])
+    done = CliRunner().invoke(millrace, ["detect", str(bad), str(good)], standalone_mode=False)
     assert isinstance(done.exception, MillraceError) and str(bad) in str(done.exception)
     assert iso()[SPIKE] in done.stdout
 

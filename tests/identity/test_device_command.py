@@ -47,7 +47,7 @@ def run(settings: KafkaSettings, tmp_path: Path) -> Run:
 def test_add_prints_a_token_whose_hash_is_recorded(run: Run, settings: KafkaSettings) -> None:
     result = run("add", "add-1", "add-2", "--role", "meter", "--label", "site=north", "--label", "x=a=b")
     assert result.exit_code == 0, result.output
-    tokens = dict(line.split() for line in result.output.splitlines())
+    tokens = dict(line.split() for line in result.stdout.splitlines())
     assert list(tokens) == ["add-1", "add-2"]
     _, value = read_control(settings)[device_key("add-1")]
     found = Device.decode(device_key("add-1"), value)
@@ -59,13 +59,13 @@ def test_add_prints_a_token_whose_hash_is_recorded(run: Run, settings: KafkaSett
 
 
 def test_list_and_show_never_show_a_hash(run: Run) -> None:
-    (told,) = orjson.loads(run("add", "show-1", "--role", "gateway", "--json").output)
+    (told,) = orjson.loads(run("add", "show-1", "--role", "gateway", "--json").stdout)
     run("add", "show-2", "--role", "meter", "--parent", "show-1", "--label", "site=north")
-    listed = run("list", "--json").output
+    listed = run("list", "--json").stdout
     found = {d["id"]: d for d in orjson.loads(listed)}
     expected = {"id": "show-2", "role": "meter", "state": "active", "parent": "show-1", "labels": {"site": "north"}}
     assert found["show-2"] == expected | {"http": True}
-    shown = run("show", "show-2", "--json").output
+    shown = run("show", "show-2", "--json").stdout
     assert orjson.loads(shown) == found["show-2"]
     table = run("list").output
     assert "show-2  meter    active  show-1  site=north" in table
@@ -75,12 +75,12 @@ def test_list_and_show_never_show_a_hash(run: Run) -> None:
 
 
 def test_remove_role_and_token_change_what_is_recorded(run: Run, settings: KafkaSettings) -> None:
-    first = run("add", "end-1", "--role", "meter").output.split()[1]
+    first = run("add", "end-1", "--role", "meter").stdout.split()[1]
     assert run("role", "end-1", "--role", "gateway").exit_code == 0
-    second = run("token", "end-1").output.split()[1]
+    second = run("token", "end-1").stdout.split()[1]
     found = Registry(settings).devices()["end-1"]
     assert first != second and (found.role, found.token) == ("gateway", token_hash(second))
-    assert run("remove", "end-1").output == "removed 1\n"
+    assert run("remove", "end-1").stdout == "removed 1\n"
     assert Registry(settings).devices()["end-1"] == Device("end-1", "gateway", state="removed")
     assert "end-1" not in run("list").output and "end-1" in run("list", "--all").output
     assert run("add", "end-1", "--role", "meter").exit_code == 0
@@ -101,8 +101,8 @@ def test_certificates_are_signed_by_the_platforms_authority(run: Run, tmp_path: 
 
 def test_mistakes_are_told_in_lines_without_a_traceback(settings: KafkaSettings, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "device", "add", "Bad", "a/b", "--role", "meter", "--data", str(tmp_path)],
-        env=os.environ | {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap},
+        [sys.executable, "-m", "cli.main", "device", "add", "Bad", "a/b", "--role", "meter"],
+        env=os.environ | {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "MILLRACE_DATA": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -110,8 +110,9 @@ def test_mistakes_are_told_in_lines_without_a_traceback(settings: KafkaSettings,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
+        f"millrace: on the platform of the environment (Kafka {settings.kafka_bootstrap})",
         "millrace: 'Bad': a device id must match [a-z0-9-]{1,64}",
-        "'a/b': a device id must match [a-z0-9-]{1,64}",
+        "millrace: 'a/b': a device id must match [a-z0-9-]{1,64}",
     ]
 
 

@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from cli.declared import services
+from cli.errors import Exit
 from cli.main import millrace
 from monitoring.dashboards.boards import UnknownMetricError, check, dashboards
 from monitoring.dashboards.model import DATASOURCE, WIDTH, Dashboard, Family, Panel, Row, rendered
@@ -169,7 +170,7 @@ def test_mistakes_in_receivers_are_told_all_at_once_and_no_secret_is_printed(tmp
         MILLRACE_ALERT_MAIL_SERVER="mail",
         MILLRACE_ALERT_MAIL_USER="millrace",
     )
-    assert code == 64
+    assert code == Exit.CONFIG
     assert len(told.splitlines()) == 6, told
     for word in ("WEBHOOK", "HEARTBEAT", "'nobody'", "MAIL_FROM", "MAIL_SERVER='mail'", "belong together"):
         assert word in told
@@ -178,6 +179,6 @@ def test_mistakes_in_receivers_are_told_all_at_once_and_no_secret_is_printed(tmp
 
 def call(folder: Path, **environment: str) -> tuple[int, str]:
     base = str(ROOT / "deploy" / "alertmanager" / "alertmanager.yml")
-    words = ["monitoring", str(folder), "--alertmanager", base, "--data", str(folder / "none")]
+    words = ["monitoring", str(folder), "--alertmanager", base]
     done = CliRunner().invoke(millrace, words, env=environment)
     return done.exit_code, done.stderr

@@ -51,6 +51,6 @@ def command() -> Command:
             "MILLRACE_CLICKHOUSE_PASSWORD_FILE": str(stand.settings.clickhouse_password_file),
             "MILLRACE_SINK_GROUP": stand.name,
         }
-        return CliRunner(env=environment).invoke(millrace, [*words, "--data", str(stand.folder / "none")])
+        return CliRunner(env=environment).invoke(millrace, words, standalone_mode=False)
 
     return run

@@ -253,7 +253,7 @@ def test_one_server_and_a_cluster_are_not_taken_for_each_other(
         migrate(replace(many, clickhouse_cluster="three"))
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", many.clickhouse_url)
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(many.clickhouse_password_file))
-    result = CliRunner().invoke(backup, [str(tmp_path / "b"), "--data", str(tmp_path)])
+    result = CliRunner().invoke(backup, [str(tmp_path / "b")])
     assert "copies one server" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
