@@ -15,16 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import inband
-from cli.context import data_option, settings
+from cli.context import Servers, data_option, settings
 from cli.times import Moment
 from identity.registry.store import Registry
 from operations import history
 from operations.history import HOUR_MS, MINUTE_MS, Wanted
 from operations.incidents import SEVERITIES
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
-from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.headers import Version
 from schemas.vocabulary import IncidentState
@@ -165,14 +163,15 @@ def backtest(
     registry as it is now and a tick a minute. Nothing is written. Example: millrace backtest detectors.yaml --since 7d
     """
     found = inband.read(file, check)
-    test = Backtest(found, Registry(settings(KafkaSettings, data)).devices())
+    servers = settings(Servers, data)
+    test = Backtest(found, Registry(servers).devices())
     wanted = Wanted(
         history.OLDEST_MS if since is None else int(since.timestamp() * 1000),
         history.NEWEST_MS if until is None else int(until.timestamp() * 1000),
         devices,
         metrics,
     )
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    db = ClickHouse(servers)
     try:
         for from_ms, to_ms in history.chunks(db, wanted):
             inside = Wanted(max(from_ms, wanted.from_ms), min(to_ms, wanted.to_ms), devices, metrics)

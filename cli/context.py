@@ -2,20 +2,22 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import click
 
 from cli import reach
-from cli.target import CLICKHOUSE, DATA_ENV, HERE, KAFKA, PLACES, Target, find, in_folder
-from runtime.settings import load, names_of
+from cli.target import CLICKHOUSE, DATA_ENV, HERE, KAFKA, META, PLACES, NoPlatformError, Target, find, in_folder
+from runtime.clickhouse.settings import ClickHouseSettings
+from runtime.settings import KafkaSettings, load, names_of
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_META: Final = "millrace.target"
 _PLACES: Final = {"kafka_bootstrap": KAFKA, "clickhouse_url": CLICKHOUSE}
 _path = click.Path(path_type=Path, file_okay=False)
 
@@ -24,7 +26,7 @@ def _chosen(context: click.Context, _: click.Parameter, value: Path | None) -> P
     if context.resilient_parsing:
         return value or HERE
     target = find(value, os.environ)
-    context.meta[_META] = target
+    context.meta[META] = target
     return target.folder
 
 
@@ -42,29 +44,49 @@ folder_option = click.option(
     default=lambda: Path(os.environ.get(DATA_ENV) or HERE),
     help="The platform's data folder (default: $MILLRACE_DATA or ./data).",
 )
-"""For commands about the folder itself: up, down, status, scale, restart."""
+"""For `up`, which makes the folder."""
+
+
+def _existing(context: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    folder = value or Path(os.environ.get(DATA_ENV) or HERE)
+    if not (folder / "run").is_dir() and not context.resilient_parsing:
+        raise NoPlatformError(f"there is no platform in {folder.resolve()}: `millrace up --data {folder}` starts one")
+    return folder
+
+
+local_option = click.option(
+    "--data", type=_path, callback=_existing, help="The platform's data folder (default: $MILLRACE_DATA or ./data)."
+)
+"""For commands about a platform on this machine: down, status, scale, restart."""
 
 
 def target(data: Path) -> Target:
     """The platform that this command speaks to; out of a command, that of the folder."""
     context = click.get_current_context(silent=True)
-    chosen = context.meta.get(_META) if context else None
+    chosen = context.meta.get(META) if context else None
     return chosen if chosen is not None and chosen.folder == data else in_folder(data, os.environ)
 
 
-def settings(cls: type[T], data: Path, reachable: bool = True) -> T:
+@dataclass(frozen=True)
+class Servers(KafkaSettings, ClickHouseSettings):
+    """Of commands that ask both: their mistakes are reported together, before either is asked."""
+
+
+def settings(cls: type[T], data: Path, reachable: bool = True, defaults: Mapping[str, str] = MappingProxyType({})) -> T:
     """Settings of a client of the platform. Addresses have no default. With `reachable`, Kafka and ClickHouse must
-    accept connections where `cls` names them. Raises SettingsError, RetryableError."""
+    accept connections where `cls` names them. `defaults`: MILLRACE_… for where none is set. Raises SettingsError,
+    RetryableError."""
     found = target(data)
     wanted = {_PLACES[name] for name in names_of(cls) if name in _PLACES}
-    loaded = load(cls, found.values, required=wanted)
-    if reachable:
-        if KAFKA in wanted:
-            text = loaded.kafka_bootstrap  # type: ignore[attr-defined]
-            reach.check(found, "Kafka", KAFKA, reach.kafka_servers(text))
-        if CLICKHOUSE in wanted:
-            url = loaded.clickhouse_url  # type: ignore[attr-defined]
-            reach.check(found, "ClickHouse", CLICKHOUSE, [reach.clickhouse_server(url)])
+    loaded = load(cls, {**defaults, **found.values}, required=wanted)
+    if isinstance(loaded, KafkaSettings):
+        brokers = reach.kafka_servers(loaded.kafka_bootstrap)
+        if reachable:
+            reach.check(found, "Kafka", KAFKA, brokers)
+    if isinstance(loaded, ClickHouseSettings):
+        server = reach.clickhouse_server(loaded)
+        if reachable:
+            reach.check(found, "ClickHouse", CLICKHOUSE, [server])
     return loaded
 
 
@@ -81,11 +103,6 @@ def changes(command: F) -> F:
 
 def announce(data: Path) -> None:
     click.echo(f"millrace: on {target(data)}", err=True)
-
-
-def environment(data: Path) -> dict[str, str]:
-    """Every MILLRACE_… in effect."""
-    return dict(target(data).values)
 
 
 def forget_places() -> None:

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import click
 
-from cli.context import announce, data_option, settings
+from cli.context import Servers, announce, data_option, settings
 from cli.times import Moment
 from operations.correct import answers, work
 from operations.correct.work import Correction, Found, Span
 from operations.log import read
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
@@ -47,12 +46,12 @@ def correct(since: datetime, until: datetime, dry_run: bool, data: Path) -> None
         raise RefusedError(f"--to {until.isoformat()} is not after --from {since.isoformat()}")
     if not dry_run:
         announce(data)
-    broker = settings(KafkaSettings, data)
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    servers = settings(Servers, data)
+    db = ClickHouse(servers)
     try:
         refuse_cluster(db, "millrace correct changes the tables of one server")
         _clear(db)
-        _correct(db, broker, since, until, dry_run)
+        _correct(db, servers, since, until, dry_run)
         work.drop(db)
     finally:
         db.close()

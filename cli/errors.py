@@ -29,6 +29,10 @@ class NotInForceError(MillraceError):
     """The change is stored, and not yet in force: the message says how to see when it is."""
 
 
+class ClosedPipeError(MillraceError):
+    """Whoever read the output has seen enough."""
+
+
 def explain(error: BaseException) -> tuple[Exit, list[str]] | None:
     """Exit code and lines; None for what nobody expects, which is a bug."""
     found = _ended(error) or _ours(error) or _clients(error)
@@ -41,7 +45,7 @@ def explain(error: BaseException) -> tuple[Exit, list[str]] | None:
 def _ended(error: BaseException) -> tuple[Exit, str] | None:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return Exit.INTERRUPTED, "interrupted"
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, ClosedPipeError):
         return Exit.CLOSED_PIPE, ""
     return None
 

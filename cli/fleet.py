@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,12 @@ from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from schemas.control import Device
 from schemas.vocabulary import Role
+
+
+@dataclass(frozen=True)
+class _ReplaySettings(FleetSettings, ClickHouseSettings):
+    """The fleet's, and where what it sent is looked for."""
+
 
 CERTIFICATES: Final = "fleet"
 """Folder below DATA for the keys of the fleet's devices."""
@@ -164,10 +170,10 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
     found = series.find(paths)
     names = series.device_ids(name for _, name in found)
     everything = [series.read(file, name) for (file, _), name in zip(found, names, strict=True)]
-    kafka = settings(FleetSettings, data)
-    door = open_door(kafka, data, names)
-    enrol.register(kafka, [Device(name, Role.HISTORY) for name in names])
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    servers = settings(_ReplaySettings, data)
+    door = open_door(servers, data, names)
+    enrol.register(servers, [Device(name, Role.HISTORY) for name in names])
+    db = ClickHouse(servers)
     try:
         with progress_bar(quiet=as_json) as bar:
             rows = bar.add_task("stored", total=sum(len(one.rows) for one in everything))

@@ -2,8 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cli import inband
-from cli.context import changes, data_option, settings
+from cli.context import Servers, changes, data_option, settings
 from cli.times import Moment
 from operations.incidents import SEVERITIES, incidents, points
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
 from runtime.kafka import topics
-from runtime.settings import KafkaSettings
 from schemas.aggregates import DEVICE
 from schemas.control import Mark, mark_key
 
@@ -37,15 +34,6 @@ def incident() -> None:
     """
 
 
-@contextmanager
-def _clickhouse(data: Path) -> Iterator[ClickHouse]:
-    db = ClickHouse(settings(ClickHouseSettings, data))
-    try:
-        yield db
-    finally:
-        db.close()
-
-
 @incident.command("list")
 @click.option("--all", "closed_too", is_flag=True, help="Closed ones as well.")
 @click.option("--since", type=Moment(), help="Only those that were strange after TIME (or 15m, 2h, 7d ago).")
@@ -59,7 +47,7 @@ def list_(
 ) -> None:
     """Incidents that are open, worst first. Example: millrace incident list --all --since 24h"""
     since_ms = 0 if since is None else int(since.timestamp() * 1000)
-    with _clickhouse(data) as db:
+    with ClickHouse(settings(ClickHouseSettings, data)) as db:
         found = incidents(db, "", device, detector, closed_too, since_ms, limit)
     if as_json:
         click.echo(orjson.dumps([_plain(row) for row in found], option=orjson.OPT_UTC_Z).decode())
@@ -84,9 +72,10 @@ def list_(
 @data_option
 def show(id: str, as_json: bool, data: Path) -> None:
     """One incident, its first strange readings, and what was said of it. Example: millrace incident show ID"""
-    with _clickhouse(data) as db:
+    servers = settings(Servers, data)
+    with ClickHouse(servers) as db:
         row, strange = _one(db, id), points(db, id)
-    said = topics.read_control(settings(KafkaSettings, data)).get(mark_key(id))
+    said = topics.read_control(servers).get(mark_key(id))
     mark = None if said is None else Mark.decode(mark_key(id), said[1])
     if as_json:
         view = _plain(row) | {"mark": mark and mark.mark, "points_told": [_plain(point) for point in strange]}
@@ -115,13 +104,13 @@ def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, data: Path) 
     """
     if said is None:
         raise click.UsageError("say --false-alarm or --confirmed")
-    with _clickhouse(data) as db:
+    servers = settings(Servers, data)
+    with ClickHouse(servers) as db:
         row = _one(db, id)
     publisher = row["publisher"] if row["scope"] == DEVICE else None
     about = (row["scope"], row["device"], row["channel"], row["metric"], row["detector"])
     found = Mark(id, said, publisher, int(time.time() * 1000), *about)
-    kafka = settings(KafkaSettings, data)
-    epoch, offset = inband.publish(kafka, mark_key(id), found.encode(), f"millrace incident show {id}")
+    epoch, offset = inband.publish(servers, mark_key(id), found.encode(), f"millrace incident show {id}")
     click.echo(f"mark {epoch}/{offset} published: {id} ({row['detector']}, {_of(row)}) is {said}")
 
 

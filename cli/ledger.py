@@ -8,10 +8,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from cli.context import data_option, settings
+from cli.context import Servers, data_option, settings
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
-from runtime.settings import KafkaSettings
 from sinks.ledger import ledger_totals
 from sinks.verify import verify
 
@@ -71,10 +70,11 @@ def verify_(data: Path) -> None:
 
     Example: millrace ledger verify
     """
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    servers = settings(Servers, data)
+    db = ClickHouse(servers)
     findings = 0
     try:
-        for finding in verify(db.client, settings(KafkaSettings, data)):
+        for finding in verify(db.client, servers):
             findings += 1
             click.echo(finding)
     finally:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import click
 
-from cli.errors import Exit, explain
+from cli.errors import ClosedPipeError, Exit, explain
+from cli.target import META
 
 COMMANDS: Final = {
     "up": "cli.up",
@@ -62,6 +63,18 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ClosedPipeError from None  # click would end with 1, as if the command had failed
+        except Exception as error:
+            if META in ctx.meta:
+                error.add_note(f"asked: {ctx.meta[META]}")
+            raise
+        return found
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -77,7 +90,6 @@ class Commands(click.Group):
             return run()
         try:
             code = run()
-            sys.stdout.flush()
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -94,6 +106,8 @@ def _failed(error: BaseException) -> Exit:
         click.echo("millrace: this is a bug; please report it with the lines above", err=True)
         return Exit.BUG
     code, lines = found
+    if code is Exit.UNAVAILABLE:
+        lines += getattr(error, "__notes__", [])
     for line in lines:
         click.echo(f"millrace: {line}", err=True)
     if code is Exit.CLOSED_PIPE:

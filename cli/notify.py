@@ -1,16 +1,15 @@
 """`millrace notify`: incidents of the platform on this machine reach an Alertmanager."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from cli.context import data_option, environment
-from cli.target import CLICKHOUSE
+from cli.context import data_option, settings
 from monitoring.notify.app import serve
 from monitoring.notify.settings import NotifySettings
 from runtime import logs
-from runtime.settings import load
 
 
 @click.command()
@@ -21,8 +20,9 @@ def notify(url: str | None, data: Path) -> None:
 
     What was told is remembered in DATA/run/told.json. Example: millrace notify --alertmanager http://127.0.0.1:9093
     """
-    found = {"MILLRACE_NOTIFY_STATE": str(data / "run" / "told.json")} | environment(data)
+    told = {"MILLRACE_NOTIFY_STATE": str(data / "run" / "told.json")}
+    found = settings(NotifySettings, data, reachable=False, defaults=told)  # it waits for ClickHouse
     if url is not None:
-        found["MILLRACE_ALERTMANAGER_URL"] = url
+        found = replace(found, alertmanager_url=url)
     logs.configure("notify", form="human")
-    asyncio.run(serve(load(NotifySettings, found, required={CLICKHOUSE})))
+    asyncio.run(serve(found))

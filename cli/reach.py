@@ -1,19 +1,17 @@
 """Whether Kafka and ClickHouse can be reached, asked by TCP before a command begins: an answer within seconds."""
 
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from cli.target import CLICKHOUSE, KAFKA, Target, is_platform
+from cli.target import KAFKA, Target, is_platform
 from local import status
 from runtime.addresses import Address
-from runtime.errors import RetryableError
+from runtime.clickhouse.settings import ClickHouseSettings, endpoint
+from runtime.errors import RefusedError, RetryableError
 from runtime.settings import SettingsError
 
 TIMEOUT_S: Final = 3.0
-_PORTS: Final[Mapping[str, int]] = {"http": 8123, "https": 8443}
 
 
 def kafka_servers(text: str) -> list[Address]:
@@ -28,15 +26,13 @@ def kafka_servers(text: str) -> list[Address]:
     return found
 
 
-def clickhouse_server(text: str, setting: str = CLICKHOUSE) -> Address:
-    """The server of a URL. Raises SettingsError."""
+def clickhouse_server(found: ClickHouseSettings) -> Address:
+    """The server of MILLRACE_CLICKHOUSE_URL. Raises SettingsError."""
     try:
-        url = urlsplit(text)
-        if url.scheme not in _PORTS or not url.hostname:
-            raise ValueError("no http(s) address")
-        return Address.at(url.hostname, url.port or _PORTS[url.scheme])
-    except ValueError as error:
-        raise SettingsError([f"{setting}={text!r}: {error}; expected http(s)://user@host:port/database"]) from None
+        server = endpoint(found)
+        return Address.at(server.host, server.port)
+    except (RefusedError, ValueError) as error:
+        raise SettingsError([str(error)]) from None
 
 
 def check(target: Target, what: str, setting: str, servers: list[Address], timeout_s: float = TIMEOUT_S) -> None:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import click
 
-from cli.context import changes, data_option, settings
+from cli.context import Servers, changes, data_option, settings
 from operations.rebuild.records import log_of
 from operations.rebuild.work import Rebuild
-from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import topics
-from runtime.settings import KafkaSettings
 from sinks.adapters.places import refuse_cluster
 from sinks.core.logs import LOGS
 
@@ -34,9 +32,9 @@ def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
 
     Rows whose records retention took are copied from the old table. Example: millrace rebuild readings
     """
-    found, broker, log = settings(ClickHouseSettings, data), settings(KafkaSettings, data), log_of(table)
+    servers, log = settings(Servers, data), log_of(table)
     assert log is not None
-    work = Rebuild(found, broker, table, log, topics.facts(broker, log.topic)[log.topic])
+    work = Rebuild(servers, servers, table, log, topics.facts(servers, log.topic)[log.topic])
     try:
         refuse_cluster(work.db, "millrace rebuild swaps tables of one server")
         _rebuild(work, again)

@@ -7,12 +7,10 @@ from typing import Any
 import click
 import orjson
 
-from cli.context import announce, data_option, settings
+from cli.context import Servers, announce, data_option, settings
 from cli.times import Moment
 from operations.replay import COUNT, TABLES, pages, send
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.settings import ClickHouseSettings
-from runtime.settings import KafkaSettings
 
 
 @click.command()
@@ -49,10 +47,11 @@ def replay(
         "reason": reason,
         "device": device,
     }
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    servers = settings(Servers, data)
+    db = ClickHouse(servers)
     try:
         counted = db.rows(COUNT, asked)
-        sent = 0 if dry_run else send(settings(KafkaSettings, data), pages(db, asked))
+        sent = 0 if dry_run else send(servers, pages(db, asked))
     finally:
         db.close()
     report = {

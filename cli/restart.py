@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from cli.context import folder_option
+from cli.context import local_option
 from cli.scale import change
 from local import scale as counts
 from local import status as told
@@ -22,7 +22,7 @@ class RestartError(MillraceError):
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[SERVICE]…")
-@folder_option
+@local_option
 def restart(names: tuple[str, ...], data: Path) -> None:
     """End services and start them again as they are installed now: each drains, and the next waits until it is ready.
 

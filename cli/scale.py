@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from cli.context import folder_option
+from cli.context import local_option
 from local import scale as counts
 from local import status as told
 from runtime.errors import MillraceError, RefusedError
@@ -21,7 +21,7 @@ class ScaleError(MillraceError):
 
 @click.command()
 @click.argument("wanted", nargs=-1, required=True, metavar="SERVICE=COUNT…")
-@folder_option
+@local_option
 def scale(wanted: tuple[str, ...], data: Path) -> None:
     """Run so many of these services until the platform ends; 0 stops all of a service, drained.
 

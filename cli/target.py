@@ -19,6 +19,8 @@ from runtime.settings import PREFIX, SettingsError
 DATA_ENV: Final = PREFIX + "DATA"
 FILE_ENV: Final = PREFIX + "SETTINGS_FILE"
 HERE: Final = Path("data")
+META: Final = "millrace.target"
+"""Where click's context keeps the target of the command that runs."""
 
 KAFKA: Final = PREFIX + "KAFKA_BOOTSTRAP"
 CLICKHOUSE: Final = PREFIX + "CLICKHOUSE_URL"

@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from cli.context import data_option, settings
+from cli.context import Servers, data_option, settings
 from cli.times import Moment
 from operations.records import dump
 from operations.trace import FAR, follow
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.settings import ClickHouseSettings
-from runtime.settings import KafkaSettings
 from schemas.topics import is_device_id
 
 
@@ -30,10 +28,10 @@ def trace(device: str, at: datetime | None, as_json: bool, data: Path) -> None:
     """
     if not is_device_id(device):
         raise click.BadParameter(f"{device!r} does not match [a-z0-9-]{{1,64}}", param_hint="DEVICE")
-    kafka = settings(KafkaSettings, data)
-    db = ClickHouse(settings(ClickHouseSettings, data))
+    servers = settings(Servers, data)
+    db = ClickHouse(servers)
     try:
-        found = follow(db, kafka, device, at or FAR)
+        found = follow(db, servers, device, at or FAR)
     finally:
         db.close()
     click.echo(dump(found).decode() if as_json else shown(found))

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from cli.context import folder_option, forget_places, settings
+from cli.context import folder_option, forget_places, local_option, settings
 from cli.target import DATA_ENV
 from local import status as told
 from local.platform import Platform, missing
@@ -71,7 +71,7 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
 
 @click.command()
 @_json
-@folder_option
+@local_option
 def status(as_json: bool, data: Path) -> None:
     """What runs, where it is, and the ledger. Example: millrace status --json"""
     found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}}
@@ -80,7 +80,7 @@ def status(as_json: bool, data: Path) -> None:
 
 
 @click.command()
-@folder_option
+@local_option
 def down(data: Path) -> None:
     """End the platform: what brings messages in first, Kafka last. Nothing that was acknowledged is lost.
 
