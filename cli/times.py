@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import click
 
+from schemas.stamps import iso
+
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _is_ago = re.compile(r"(\d+(?:\.\d+)?)([smhd])").fullmatch
 
@@ -15,8 +17,7 @@ def parse(text: str, now: datetime) -> datetime:
     ago = _is_ago(text)
     if ago is not None:
         return now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return iso(text)
 
 
 class Moment(click.ParamType):

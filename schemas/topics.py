@@ -39,8 +39,12 @@ def state_topic(stage: str) -> str:
     return f"state.{stage}"
 
 
-is_device_id = re.compile(r"[a-z0-9-]{1,64}").fullmatch
-is_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
+MAX_CHARS: Final = 64
+DEVICE_ID: Final = f"[a-z0-9-]{{1,{MAX_CHARS}}}"
+NAME: Final = f"[A-Za-z0-9_.-]{{1,{MAX_CHARS}}}"
+"""Channels, metrics, roles, labels: every name that is not a device's."""
+is_device_id = re.compile(DEVICE_ID).fullmatch
+is_name = re.compile(NAME).fullmatch
 
 UPLINK_FILTER: Final = "d/#"
 Branch = Literal["telemetry", "event", "reply", "config", "control"]
@@ -63,11 +67,11 @@ def parse_uplink(topic: str) -> Uplink:
         raise ContractError(f"topic {topic[:120]!r}: expected d/{{device}}/{{branch}}/…")
     device, branch, names = parts[1], parts[2], tuple(parts[3:])
     if not is_device_id(device):
-        raise ContractError(f"topic {topic[:120]!r}: device id must match [a-z0-9-]{{1,64}}")
+        raise ContractError(f"topic {topic[:120]!r}: device id must match {DEVICE_ID}")
     if branch not in _SEGMENTS or len(names) != _SEGMENTS[branch]:
         raise ContractError(f"topic {topic[:120]!r}: unknown branch {branch[:64]!r} with {len(names)} names")
     if not all(map(is_name, names)):
-        raise ContractError(f"topic {topic[:120]!r}: names must match [A-Za-z0-9_.-]{{1,64}}")
+        raise ContractError(f"topic {topic[:120]!r}: names must match {NAME}")
     return Uplink(device, branch, names)  # type: ignore[arg-type]
 
 
@@ -75,7 +79,7 @@ def telemetry_topic(device: str, channel: str) -> str:
     return f"d/{device}/telemetry/{channel}"
 
 
-_PLATFORM: Final = re.compile(r"p/([a-z0-9-]{1,64})/(connected|disconnected)").fullmatch
+_PLATFORM: Final = re.compile(f"p/({DEVICE_ID})/(connected|disconnected)").fullmatch
 
 
 def platform_topic(device: str, event: Literal["connected", "disconnected"]) -> str:

@@ -1,7 +1,6 @@
 """One word a thing: the codes that travel in columns and headers."""
 
 from enum import IntEnum, IntFlag, StrEnum
-from typing import Final
 
 
 class Verdict(IntEnum):
@@ -84,7 +83,3 @@ class Role(StrEnum):
     METER = "meter"
     GATEWAY = "gateway"
     HISTORY = "history"
-
-
-ABSENT: Final = -1
-"""In integer columns of state, where null would cost: no value."""

@@ -10,6 +10,7 @@ from bridge.http.core import stamps
 from bridge.http.core.formats import FORMATS
 from bridge.http.core.route import TELEMETRY_PATH
 from bridge.http.settings import HttpSettings
+from schemas.topics import DEVICE_ID, NAME
 
 _EXAMPLES: Final[dict[str, Any]] = {
     "application/json": {"temperature": 21.5, "humidity": 40},
@@ -49,8 +50,8 @@ def _post(settings: HttpSettings) -> dict[str, Any]:
         "summary": "Send one message, or many",
         "security": [{"token": []}],
         "parameters": [
-            _parameter("id", "path", "Device id, as enrolled.", "^[a-z0-9-]{1,64}$"),
-            _parameter("channel", "path", "Channel, such as climate.", "^[A-Za-z0-9_.-]{1,64}$"),
+            _parameter("id", "path", "Device id, as enrolled.", f"^{DEVICE_ID}$"),
+            _parameter("channel", "path", "Channel, such as climate.", f"^{NAME}$"),
             *(_parameter(name, "header", text) for name, text in _STAMP_TEXTS.items()),
             _parameter("Content-Encoding", "header", "gzip or zstd."),
         ],

@@ -3,7 +3,10 @@
 gmqtt 0.8 acknowledges before its handler ran, or one coroutine a message at a time; neither can wait for Kafka at this
 rate. So the protocol's `data_received` takes PUBLISH packets itself, gives everything else to gmqtt, and sends the
 PUBACKs of a whole group when Kafka holds it. The reason code is always 0: from 0x80 on MQTT 5 would drop the message.
-gmqtt's version is pinned; tests/bridge/test_protocol.py and test_mqtt.py cover what is relied on.
+
+Every override says what gmqtt 0.8.0, the pinned version, does in its place. Before moving the pin read these places
+again and run tests/bridge/test_protocol.py and test_mqtt.py, which cover what is relied on: connect, reconnect, split
+packets, keep alive while paused. Decoding follows runtime/mqtt; it is written out here because of what a message costs.
 """
 
 import asyncio
@@ -23,6 +26,8 @@ from bridge.core.rows import Properties
 from bridge.mqtt import metrics
 from bridge.mqtt.link import Link
 from runtime.errors import FatalError
+from runtime.mqtt.encoding import pubacks
+from runtime.mqtt.wire import MalformedPacketError, frame, read_varint
 from schemas import raw
 
 Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[Any, Any]]]
@@ -32,32 +37,6 @@ _FULL_READ_BYTES: Final = 65_536
 _HEAD_BYTES: Final = 5 + 2 + 65_535 + 2 + 4
 """The longest way to the properties of a PUBLISH: lengths, topic, packet id."""
 _CUT: Final = raw.CUT.encode()
-
-
-def _long(data: bytes, at: int, size: int) -> tuple[int, int]:
-    """(number, position after it) of a variable byte integer of several bytes; `size` is the one before `at`.
-
-    Raises IndexError when its end is not there yet, FatalError when it has more than four bytes.
-    """
-    size &= 127
-    for shift in (7, 14, 21):
-        more = data[at]
-        at += 1
-        size |= (more & 127) << shift
-        if more < 128:
-            return size, at
-    raise FatalError("the broker sent a packet with a malformed length")
-
-
-def _frame(data: bytes, at: int) -> tuple[int, int] | None:
-    """(start of body, end) of the packet at `at`, or None when its header is not there yet."""
-    try:
-        size, i = data[at + 1], at + 2
-        if size > 127:
-            size, i = _long(data, i, size)
-    except IndexError:
-        return None
-    return i, i + size
 
 
 class PublishProtocol(MQTTProtocol):
@@ -77,16 +56,21 @@ class PublishProtocol(MQTTProtocol):
         self._reading = True
 
     async def _read_loop(self) -> None:
-        """gmqtt's own reader is not used."""
+        """gmqtt 0.8.0 reads its StreamReader here, 64 KiB at a time, and makes an object of every packet. Not used:
+        `data_received` takes the bytes before they reach that reader."""
 
     def eof_received(self) -> bool:
-        return False  # StreamReaderProtocol would keep the socket half open
+        """gmqtt 0.8.0 inherits StreamReaderProtocol's, which returns True: the socket would stay half open, and
+        connection_lost, at which gmqtt reconnects, would not be called."""
+        return False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._link.protocol = self
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """gmqtt 0.8.0's hands a DISCONNECT to its connection. `_connection` is None, and gmqtt's fails, when the broker
+        hangs up before `MQTTConnection` was made."""
         self.lost = True
         if self._link.protocol is self:
             self._link.lost()
@@ -103,12 +87,16 @@ class PublishProtocol(MQTTProtocol):
             self.write_data(data)
 
     def data_received(self, data: bytes) -> None:
+        """gmqtt 0.8.0's feeds the reader that `_read_loop` empties. `_last_data_in` is what `_keep_connection` goes by;
+        otherwise only packets that reach `put_package` refresh it."""
         self._connection._last_data_in = time.monotonic()
         try:
             if self._partial:
                 data = self._whole(data)
             if data:
                 self._take(data)
+        except MalformedPacketError as error:
+            self._link.on_fatal(FatalError(f"the broker sent a malformed packet: {error}"), "reading from the broker")
         except Exception as error:
             self._link.on_fatal(error, "reading from the broker")
 
@@ -131,7 +119,7 @@ class PublishProtocol(MQTTProtocol):
                 if size > 127:
                     more = data[i]
                     if more > 127:
-                        size, i = _long(data, i, size)
+                        size, i = read_varint(data, at + 1)
                     else:
                         size = size & 127 | more << 7
                         i += 1
@@ -157,7 +145,7 @@ class PublishProtocol(MQTTProtocol):
                 properties = None
                 if size:
                     if size > 127:
-                        size, i = _long(data, i, size)
+                        size, i = read_varint(data, i - 1)
                     properties = properties_of(data[i : i + size])
                     i += size
                 if i > end:
@@ -169,9 +157,9 @@ class PublishProtocol(MQTTProtocol):
                 if properties is not None and properties[4]:
                     asked((device, properties))
         except IndexError:  # a header that is not complete yet, or a body that lies about its lengths
-            frame = _frame(data, at)
-            if frame is not None and frame[1] <= n:
-                raise FatalError(f"the broker sent a malformed packet of {frame[1] - at} bytes") from None
+            borders = frame(data, at)
+            if borders is not None and borders[1] <= n:
+                raise FatalError(f"the broker sent a malformed packet of {borders[1] - at} bytes") from None
         if at < n:
             self._keep(data[at:] if at else data)
         if rows:
@@ -200,16 +188,15 @@ class PublishProtocol(MQTTProtocol):
 
     def _acknowledge(self, ids: list[bytes], asked: list[tuple[bytes, Properties]]) -> None:
         """Kafka holds the group. PUBACKs go out on this connection or, when it is gone, not at all."""
-        if ids:
-            self.write(b"@\x02" + b"@\x02".join(ids))
+        self.write(pubacks(ids))
         if asked:
             self._link.answer(asked)
 
     def _keep(self, rest: bytes) -> None:
         """The beginning of a packet that is not complete yet."""
-        frame = _frame(rest, 0)
+        borders = frame(rest)
         self._partial, self._partial_bytes = [rest], len(rest)
-        self._needed_bytes = frame[1] if frame else len(rest) + 1
+        self._needed_bytes = borders[1] if borders else len(rest) + 1
 
     def _whole(self, data: bytes) -> bytes:
         """What is held and `data`, once the packet is complete; nothing until then. Never joined more than once."""
@@ -229,7 +216,7 @@ class PublishProtocol(MQTTProtocol):
         if self._partial_bytes < self._needed_bytes:
             return b""
         head, self._partial = b"".join(self._partial), []
-        first, (i, _) = head[0], _frame(head, 0) or (0, 0)
+        first, (i, _) = head[0], frame(head, 0) or (0, 0)
         if first & 0xF4 != 0x30:
             raise FatalError(f"the broker sent a packet of type {first >> 4} and {self._needed_bytes} bytes")
         if self._link.intake.open is not self._group:
@@ -240,7 +227,7 @@ class PublishProtocol(MQTTProtocol):
         if first & 6:
             self._ids.append(head[i : i + 2])
             i += 2
-        size, i = _long(head, i + 1, head[i]) if head[i] > 127 else (head[i], i + 1)
+        size, i = read_varint(head, i)
         properties = self._link.properties.get(head[i : i + size]) or Properties()
         extend, device = self._link.intake.route(topic)
         payload = head[i + size : i + size + 1024]
@@ -273,7 +260,9 @@ class BridgeConnection(MQTTConnection):
     """gmqtt's connection with our protocol in it."""
 
     def _keep_connection(self) -> None:
-        if self._protocol._paused:  # we are the ones who do not read: silence is no death
+        """gmqtt 0.8.0 closes the connection when nothing came for two keep alives. While we do not read, nothing can
+        come: PINGRESP waits in the socket, and a reconnect would make the broker send everything again."""
+        if self._protocol._paused:
             self._last_data_in = time.monotonic()
         super()._keep_connection()
 
@@ -288,6 +277,8 @@ class BridgeClient(Client):
         self.set_config({"reconnect_retries": -1, "reconnect_delay": 0.5})
 
     async def reconnect(self, delay: bool = False) -> None:
+        """gmqtt 0.8.0 reconnects after `reconnect_delay`, whatever we have room for; and it runs this in a task that
+        nobody awaits, so that an error would end reconnecting without a word."""
         try:
             while self._link.pausing and self._is_active:  # noqa: ASYNC110 (a poll ten times a second harms nobody)
                 await asyncio.sleep(0.1)  # the broker resends all that has no PUBACK: wait for room
@@ -298,6 +289,8 @@ class BridgeClient(Client):
     async def _create_connection(
         self, host: str, port: int, ssl: ssl.SSLContext | None, clean_session: bool, keepalive: int
     ) -> BridgeConnection:
+        """The body of gmqtt 0.8.0's, line by line, but for the two classes that it hard-codes (the connection here, the
+        protocol in `MQTTConnection.create_connection`) and for the dialling: gmqtt knows TCP and TLS alone."""
         self._exit_reconnecting_state()
         self._package_handler.clear_topics_aliases()
         self._connack_received.clear()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from local.fleet.http import Sender
 from local.fleet.mqtt import Device, Endpoint, Shared
-from local.fleet.packets import Publication
+from local.fleet.publication import Publication
 from local.fleet.totals import Totals
 from local.programs import allow_files
 from runtime.errors import MillraceError, RetryableError

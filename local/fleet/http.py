@@ -15,9 +15,10 @@ from typing import Final
 
 import aiohttp
 
-from local.fleet.packets import Publication
+from local.fleet.publication import Publication
 from local.fleet.totals import Totals
 from runtime.errors import FatalError
+from runtime.retry import RetryPolicy
 from runtime.tasks import cancel
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ REQUEST_TIMEOUT_S: Final = 60.0
 CONNECTIONS: Final = 32
 FRESH_S: Final = 10.0
 """So long a token that was just made may be unknown to the platform."""
-_MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.2, 5.0
+_AGAIN: Final = RetryPolicy(first_s=0.2, longest_s=5.0)
 _NOT_NOW: Final = frozenset((408, 429, 500, 502, 503, 504))
 
 
@@ -74,11 +75,11 @@ class Sender:
                 self._totals.acknowledged += len(payloads)
 
     async def _deliver(self, device: str, channel: str, payloads: list[bytes]) -> None:
-        back_off_s = _MIN_BACK_OFF_S
+        failures = 0
         while (wait_s := await self._post(device, channel, payloads)) is not None:
             self._totals.resent += len(payloads)
-            await asyncio.sleep(max(wait_s, back_off_s * random.uniform(0.5, 1.0)))  # noqa: S311
-            back_off_s = min(2 * back_off_s, _MAX_BACK_OFF_S)
+            failures += 1
+            await asyncio.sleep(max(wait_s, _AGAIN.wait_s(failures)))
 
     async def _post(self, device: str, channel: str, payloads: list[bytes]) -> float | None:
         """None when it was taken, else the seconds after which to try again. Raises FatalError for a refusal."""

@@ -6,7 +6,6 @@ with a name it also awaits the end-to-end acknowledgement (`c/{id}/ack`): not ev
 
 import asyncio
 import logging
-import random
 import ssl
 import time
 from collections import deque
@@ -16,9 +15,11 @@ from typing import Final, cast
 
 import orjson
 
-from local.fleet import packets
-from local.fleet.packets import Publication
+from local.fleet.publication import Publication
 from local.fleet.totals import Totals
+from runtime import mqtt
+from runtime.mqtt import MAX_PACKET_ID, Connack, Connect, Puback, Publish, Subscribe, encoding
+from runtime.retry import RetryPolicy
 from runtime.tasks import cancel
 from schemas.topics import ack_topic
 
@@ -33,11 +34,13 @@ MAX_WINDOW: Final = 1000
 """Messages of a device that the broker has not acknowledged; what is more waits in the device."""
 GATHER_S: Final = 0.1
 _GOODBYE_S: Final = 2.0
-_MIN_BACK_OFF_S, _MAX_BACK_OFF_S = 0.1, 3.0
-_SUBSCRIBE_ID: Final = packets.MAX_PACKET_ID
+_AGAIN: Final = RetryPolicy(first_s=0.1, longest_s=3.0, errors=(OSError, TimeoutError))
+_SUBSCRIBE_ID: Final = MAX_PACKET_ID
 _LAST_ID: Final = _SUBSCRIBE_ID - 1
-_IDS: Final = [number.to_bytes(2, "big") for number in range(packets.MAX_PACKET_ID + 1)]
-_PUBACK: Final = b"\x40\x02"
+_IDS: Final = [number.to_bytes(2, "big") for number in range(MAX_PACKET_ID + 1)]
+_PUBACK: Final = encoding.pubacks([b""])
+_EXPIRY: Final = {"session_expiry_interval": SESSION_EXPIRY_S}
+"""The session outlives the connection for a while: a resend is then a repeat of the same packet."""
 _TAKEN_OVER: Final = 0x8E
 
 Name = tuple[int, int]
@@ -135,7 +138,7 @@ class Device(asyncio.Protocol):
             self._transport.abort()
         elif now - min(self._spoke_at, self._heard_at) > KEEP_ALIVE_S / 2:
             self._spoke_at = now
-            self._transport.write(packets.PINGREQ)
+            self._transport.write(encoding.PINGREQ)
         late = [p for p, sent_at in self._unconfirmed.values() if now - sent_at > RESEND_S]
         if late:
             self._again(late, now)
@@ -144,7 +147,7 @@ class Device(asyncio.Protocol):
         self._closing = True
         await cancel(self._task)
         if self._transport is not None:
-            self._transport.write(packets.GOODBYE)
+            self._transport.write(encoding.DISCONNECT)
             self._transport.close()
             try:
                 await asyncio.wait_for(self._gone.wait(), _GOODBYE_S)
@@ -154,19 +157,19 @@ class Device(asyncio.Protocol):
     # -- connecting
 
     async def _connect(self) -> None:
-        back_off_s = _MIN_BACK_OFF_S
+        failures = 0
         while not self._closing:
             try:
                 async with self._gate:
                     await self._open()
                     await asyncio.wait_for(self.ready.wait(), ANSWER_TIMEOUT_S)
                 return
-            except (OSError, TimeoutError) as error:
-                self._totals.error = f"{self.id}: {error or type(error).__name__}"
+            except _AGAIN.errors as error:
                 if self._transport is not None:
                     self._transport.abort()
-            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))  # noqa: S311 (spread, not secrecy)
-            back_off_s = min(2 * back_off_s, _MAX_BACK_OFF_S)
+                self._totals.error = f"{self.id}: {error or type(error).__name__}"  # no log line: there are thousands
+                failures += 1
+                await asyncio.sleep(_AGAIN.wait_s(failures))
 
     async def _open(self) -> None:
         at = self._endpoint
@@ -179,7 +182,7 @@ class Device(asyncio.Protocol):
         self._gone.clear()
         self._rest = b""
         self._heard_at = self._spoke_at = time.monotonic()
-        self._transport.write(packets.connect(self.id.encode(), KEEP_ALIVE_S, SESSION_EXPIRY_S))
+        self._transport.write(mqtt.encode(Connect(self.id, False, KEEP_ALIVE_S, properties=_EXPIRY)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -190,16 +193,15 @@ class Device(asyncio.Protocol):
         if not self._closing and (self._task is None or self._task.done()):
             self.start()
 
-    def _connected(self, body: bytes) -> None:
-        if body[1]:
-            self._totals.error = f"{self.id}: the broker refused the connection, reason {body[1]:#x}"
+    def _connected(self, connack: Connack) -> None:
+        if connack.reason:
+            self._totals.error = f"{self.id}: the broker refused the connection, reason {connack.reason:#x}"
             assert self._transport is not None
             self._transport.close()
             return
-        self._window = min(MAX_WINDOW, packets.receive_maximum(body))
+        self._window = min(MAX_WINDOW, connack.properties.get("receive_maximum", MAX_PACKET_ID))
         if self._listens:
-            topic = ack_topic(self.id).encode()
-            self._write([packets.subscribe(_SUBSCRIBE_ID, topic)])
+            self._write([mqtt.encode(Subscribe(_SUBSCRIBE_ID, (mqtt.Subscription(ack_topic(self.id), 1),)))])
         else:
             self._take_up()
 
@@ -211,7 +213,7 @@ class Device(asyncio.Protocol):
         self._restarting = False
         if self._pending:
             self._totals.resent += len(self._pending)
-            self._write([packets.again(packet) for _, packet, _ in self._pending])
+            self._write([encoding.repeated(packet) for _, packet, _ in self._pending])
         under_way = {p.name for p in self._backlog} | {name for _, _, name in self._pending}
         self._again([p for name, (p, _) in self._unconfirmed.items() if name not in under_way], time.monotonic())
         self._flush()
@@ -228,7 +230,7 @@ class Device(asyncio.Protocol):
             topic, properties, payload, name = publication = backlog.popleft()
             packet_id = _IDS[next_id]
             next_id = next_id + 1 if next_id < _LAST_ID else 1
-            packet = packets.publish(topic, packet_id, properties, payload)
+            packet = encoding.publish_qos1(topic, packet_id, properties, payload)
             pending.append((packet_id, packet, name))
             out.append(packet)
             if name is not None:
@@ -260,10 +262,27 @@ class Device(asyncio.Protocol):
         count = len(data) >> 2
         if not self._rest and len(data) == count << 2 and data[:2] == _PUBACK and self._took(data, count):
             return
-        whole, self._rest = packets.split(self._rest + data)
+        whole, self._rest = mqtt.split(self._rest + data)
         self._heard_at = time.monotonic()
         for first, body in whole:
             self._packet(first, body)
+
+    def _packet(self, first: int, body: bytes) -> None:
+        if first == _PUBACK[0] and len(body) == 2:
+            self._acknowledged(body, 0)
+            return
+        match mqtt.decode(first, body):
+            case Puback(packet_id, reason):
+                self._acknowledged(_IDS[packet_id], reason)
+            case Publish() as publish:
+                self._published(publish)
+            case Connack() as connack:
+                self._connected(connack)
+            case mqtt.Suback():
+                self._take_up()
+            case mqtt.Disconnect(reason):
+                why = "another client has this device's id" if reason == _TAKEN_OVER else f"reason {reason:#x}"
+                self._totals.error = f"{self.id}: the broker hung up: {why}"
 
     def _took(self, data: bytes, count: int) -> bool:
         """Whether `data` is `count` plain PUBACKs for the oldest messages, in order; then they are done."""
@@ -290,37 +309,21 @@ class Device(asyncio.Protocol):
         if self._transport is not None and self._transport.is_reading():
             self._hush.hold(self._transport)
 
-    def _packet(self, first: int, body: bytes) -> None:
-        kind = first & 0xF0
-        if kind == packets.PUBACK:
-            self._puback(body)
-        elif kind == packets.PUBLISH:
-            self._published(first, body)
-        elif kind == packets.CONNACK:
-            self._connected(body)
-        elif kind == packets.SUBACK:
-            self._take_up()
-        elif kind == packets.DISCONNECT:
-            reason = body[0] if body else 0
-            why = "another client has this device's id" if reason == _TAKEN_OVER else f"reason {reason:#x}"
-            self._totals.error = f"{self.id}: the broker hung up: {why}"
-
-    def _puback(self, body: bytes) -> None:
-        if len(body) > 2 and body[2] >= 0x80:
+    def _acknowledged(self, acked_id: bytes, reason: int) -> None:
+        if reason >= 0x80:
             self._totals.refused += 1
-            self._totals.error = f"{self.id}: the broker refused a message, reason {body[2]:#x}"
+            self._totals.error = f"{self.id}: the broker refused a message, reason {reason:#x}"
         for at, (packet_id, _, _) in enumerate(self._pending):
-            if packet_id == body[:2]:
+            if packet_id == acked_id:
                 del self._pending[at]
                 self._done(1)
                 return
 
-    def _published(self, first: int, body: bytes) -> None:
+    def _published(self, publish: Publish) -> None:
         """The only thing that devices of the fleet listen to: `{"boot":B,"ranges":[[first,last],…]}`."""
-        _, packet_id, payload = packets.published(first, body)
-        if packet_id is not None:
-            self._write([packets.puback(packet_id)])
-        found = orjson.loads(payload)
+        if publish.qos:
+            self._write([encoding.pubacks([_IDS[publish.packet_id]])])
+        found = orjson.loads(publish.payload)
         for low, high in found["ranges"]:
             held = [name for name in self._unconfirmed if name[0] == found["boot"] and low <= name[1] <= high]
             for name in held:
@@ -330,5 +333,5 @@ class Device(asyncio.Protocol):
 
     def _hang_up_if_done(self) -> None:
         if self._restarting and not self._pending and self._transport is not None and self.ready.is_set():
-            self._transport.write(packets.GOODBYE)
+            self._transport.write(encoding.DISCONNECT)
             self._transport.close()

@@ -10,10 +10,11 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from local.fleet import packets
 from local.fleet.kinds import CLIMATE, GATEWAY, KINDS, METRICS, Kind
-from local.fleet.packets import Publication
 from local.fleet.population import CHILDREN, HAS_PROPERTIES, Form, Member
+from local.fleet.publication import Publication
+from runtime.mqtt.properties import encode_property, user_property
+from runtime.mqtt.wire import binary
 from schemas import ipc
 from schemas.topics import telemetry_topic
 
@@ -79,7 +80,7 @@ class Voice:
         self._formats = _BY_KIND[member.kind.name]
         self._writer = _WRITERS[member.form]
         self._has_properties = member.form in HAS_PROPERTIES
-        self._more = _MORE.get(member.form, b"") + (packets.user_property(b"ack", b"1") if member.acknowledged else b"")
+        self._more = _MORE.get(member.form, b"") + (user_property(b"ack", b"1") if member.acknowledged else b"")
         self.topic = _topic(member, member.kind.channel)
         self._forbidden_topic = _topic(member, member.kind.forbidden or member.kind.channel)
         self.flat = self._formats.flat if member.form is Form.FLAT else None
@@ -93,7 +94,7 @@ class Voice:
             return Publication(self.topic, b"", payload)
         properties = identity(boot, seq) + self._more
         if member.form is Form.BARE:
-            properties += packets.user_property(b"ts", b"%d" % time_ms)
+            properties += user_property(b"ts", b"%d" % time_ms)
         return Publication(self.topic, properties, payload, (boot, seq) if member.acknowledged else None)
 
     def forbid(self, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Publication:
@@ -111,7 +112,7 @@ class Voice:
 
 
 def _topic(member: Member, channel: str) -> bytes:
-    return packets.text(telemetry_topic(member.id, channel).encode())
+    return binary(telemetry_topic(member.id, channel).encode())
 
 
 def identity(boot: int, seq: int) -> bytes:
@@ -122,7 +123,7 @@ def identity(boot: int, seq: int) -> bytes:
 
 @lru_cache(65_536)
 def _boot(boot: int) -> bytes:
-    return packets.user_property(b"boot", b"%d" % boot)
+    return user_property(b"boot", b"%d" % boot)
 
 
 def _flat(kind: Kind, children: Sequence[str], boot: int, seq: int, time_ms: int, samples: Samples) -> bytes:
@@ -208,9 +209,9 @@ _WRITERS: Final[dict[Form, Callable[[Kind, Sequence[str], int, int, int, Samples
     Form.ARROW: _arrow,
 }
 _MORE: Final = {
-    Form.SENML_JSON: packets.content_type(b"application/senml+json"),
-    Form.SENML_CBOR: packets.content_type(b"application/senml+cbor"),
-    Form.ARROW: packets.content_type(b"application/vnd.apache.arrow.stream"),
+    Form.SENML_JSON: encode_property("content_type", "application/senml+json"),
+    Form.SENML_CBOR: encode_property("content_type", "application/senml+cbor"),
+    Form.ARROW: encode_property("content_type", "application/vnd.apache.arrow.stream"),
 }
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from local.fleet import payloads
 from local.fleet.faults import Label, draw
 from local.fleet.kinds import METRICS
-from local.fleet.packets import Publication
 from local.fleet.payloads import Voice
 from local.fleet.population import CHILDREN, Population, build
+from local.fleet.publication import Publication
 from local.fleet.schedule import TICK_MS, Clock, Cycle, Fate, Mix, Schedule, Turns
 from local.fleet.signals import Int, Signals
 

@@ -9,11 +9,13 @@ from typing import Final, Protocol
 
 import orjson
 
-from local.fleet import packets, payloads
+from local.fleet import payloads
 from local.fleet.connections import Connections, Door
-from local.fleet.packets import Publication
+from local.fleet.publication import Publication
 from local.fleet.series import Series
 from runtime.errors import MillraceError
+from runtime.mqtt.properties import user_property
+from runtime.mqtt.wire import binary
 from runtime.tasks import cancel, in_thread
 from schemas.topics import telemetry_topic
 
@@ -67,8 +69,8 @@ def messages(series: Series, boot: int, rows_a_message: int = ROWS_A_MESSAGE) ->
 def message(device: str, boot: int, seq: int, rows: Sequence[tuple[int, float]]) -> Publication:
     """Some rows as one message that asks for end-to-end acknowledgement."""
     payload = orjson.dumps([{"ts": time_ms, METRIC: value} for time_ms, value in rows])
-    properties = payloads.identity(boot, seq) + packets.user_property(b"ack", b"1")
-    topic = packets.text(telemetry_topic(device, CHANNEL).encode())
+    properties = payloads.identity(boot, seq) + user_property(b"ack", b"1")
+    topic = binary(telemetry_topic(device, CHANNEL).encode())
     return Publication(topic, properties, payload, (boot, seq))
 
 

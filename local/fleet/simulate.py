@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from local.fleet.connections import Connections, Door
-from local.fleet.packets import Publication
 from local.fleet.plan import Expected, Message, Plan
+from local.fleet.publication import Publication
 from local.fleet.schedule import Fate
 
 MAX_OPEN: Final = 100_000

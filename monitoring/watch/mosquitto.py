@@ -1,4 +1,4 @@
-"""What mosquitto tells of itself below $SYS/broker: its queue above all. A few bytes of MQTT 3.1.1, one connection.
+"""What mosquitto publishes of itself below $SYS/broker: its queue above all. MQTT 3.1.1 on one connection.
 
 mosquitto publishes a figure when it has changed, every `sys_interval` (10 s), and keeps it: a new subscriber gets all.
 """
@@ -15,6 +15,22 @@ from prometheus_client import Gauge
 
 from monitoring.watch import metrics
 from monitoring.watch.settings import WatchSettings
+from runtime.mqtt import (
+    V311,
+    Connack,
+    Connect,
+    MalformedPacketError,
+    Packet,
+    Pingresp,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    decode,
+    encode,
+    encoding,
+    frame,
+)
 
 _TIMEOUT_S: Final = 5.0
 FIGURES: Final[dict[str, Gauge]] = {
@@ -31,12 +47,11 @@ for _gauge in FIGURES.values():  # until it is told: not known, which is not non
 _PATIENCE_S: Final = 30.0
 """Three times `sys_interval`: after its start mosquitto says nothing for so long."""
 _SILENT: Final = "the broker tells the watch nothing: its access list must let it read $SYS, and sys_interval not be 0"
-_CONNACK, _PUBLISH, _SUBACK, _PINGRESP = 2, 3, 9, 13
-_PINGREQ: Final = b"\xc0\x00"
+_SUBSCRIBE: Final = Subscribe(1, tuple(Subscription(topic) for topic in FIGURES))
 
 
 class Mosquitto:
-    """Keeps one connection and makes it anew when it broke. Raises OSError while the broker does not answer."""
+    """Keeps one connection and opens another when it broke. Raises OSError while the broker does not answer."""
 
     def __init__(self, settings: WatchSettings) -> None:
         self._settings = settings
@@ -49,11 +64,11 @@ class Mosquitto:
         """Take what came since the last look, up to the answer to a ping: then the broker lives, and all was read."""
         try:
             connection = self._socket or self._connect()
-            connection.sendall(_PINGREQ)
-            for kind, body in self._packets(connection):
-                if kind == _PUBLISH:
-                    self._show(body)
-                elif kind == _PINGRESP:
+            connection.sendall(encoding.PINGREQ)
+            for packet in self._packets(connection):
+                if isinstance(packet, Publish):
+                    self._show(packet)
+                elif isinstance(packet, Pingresp):
                     self._check_told()
                     return
         except OSError:
@@ -69,47 +84,55 @@ class Mosquitto:
     def _connect(self) -> socket.socket:
         self._socket = connection = dial(self._settings)
         self._since_s = time.monotonic()
-        connection.sendall(connect_packet(f"millrace.watch.{self._settings.instance}", *self._credentials()))
-        kind, body = next(self._packets(connection))
-        if kind != _CONNACK or body[1:] != b"\x00":
-            raise OSError(f"the broker refuses the watch: {body.hex()}; check its certificate or password")
-        topics = b"".join(_text(topic.encode()) + b"\x00" for topic in FIGURES)
-        connection.sendall(_packet(0x82, b"\x00\x01" + topics))
-        for kind, body in self._packets(connection):
-            if kind == _PUBLISH:
-                self._show(body)
-            elif kind == _SUBACK:
-                if 0x80 in body[2:]:
+        connection.sendall(encode(self._hello(), V311))
+        answer = next(self._packets(connection))
+        if not isinstance(answer, Connack) or answer.reason:
+            raise OSError(f"the broker refuses the watch: {answer}; check its certificate or password")
+        connection.sendall(encode(_SUBSCRIBE, V311))
+        for packet in self._packets(connection):
+            if isinstance(packet, Publish):
+                self._show(packet)
+            elif isinstance(packet, Suback):
+                if 0x80 in packet.reasons:
                     raise OSError(_SILENT)
                 break
         return connection
 
-    def _show(self, body: bytes) -> None:
-        self._told = show(body) or self._told
+    def _show(self, packet: Publish) -> None:
+        self._told = show(packet) or self._told
 
     def _check_told(self) -> None:
         """A broker whose access list forbids it grants the subscription all the same, and then says nothing."""
         if not self._told and time.monotonic() - self._since_s > _PATIENCE_S:
             raise OSError(_SILENT)
 
-    def _credentials(self) -> tuple[str, str]:
-        file = self._settings.mqtt_password_file
-        return self._settings.mqtt_user, file.read_text().strip() if file else ""
+    def _hello(self) -> Connect:
+        """A clean session and no keep alive: the watch itself asks often enough."""
+        user, file = self._settings.mqtt_user, self._settings.mqtt_password_file
+        return Connect(
+            f"millrace.watch.{self._settings.instance}",
+            username=user or None,
+            password=file.read_bytes().strip() if file else None,
+            version=V311,
+        )
 
-    def _packets(self, connection: socket.socket) -> Iterator[tuple[int, bytes]]:
-        """(kind, body) of packets; for ever. Raises OSError at the end of the connection or of patience."""
+    def _packets(self, connection: socket.socket) -> Iterator[Packet]:
+        """Packets without end. Raises OSError when the connection ends, times out or carries something else."""
         while True:
-            size = packet_size(self._buffer)
-            if size is None:
-                data = connection.recv(65_536)
-                if not data:
-                    raise ConnectionResetError("the broker closed the connection")
-                self._buffer += data
-                continue
-            head, length = size
-            packet = bytes(self._buffer[: head + length])
-            del self._buffer[: head + length]
-            yield packet[0] >> 4, packet[head:]
+            try:
+                borders = frame(self._buffer)
+                if borders is not None and borders[1] <= len(self._buffer):
+                    start, end = borders
+                    first, body = self._buffer[0], bytes(self._buffer[start:end])
+                    del self._buffer[:end]
+                    yield decode(first, body, V311)
+                    continue
+            except MalformedPacketError as error:
+                raise OSError(f"the broker sent no MQTT: {error}") from None
+            data = connection.recv(65_536)
+            if not data:
+                raise ConnectionResetError("the broker closed the connection")
+            self._buffer += data
 
 
 def dial(settings: WatchSettings) -> socket.socket:
@@ -133,41 +156,9 @@ def dial(settings: WatchSettings) -> socket.socket:
     return context.wrap_socket(plain, server_hostname=url.hostname)
 
 
-def show(body: bytes) -> bool:
-    """Set the gauge of a PUBLISH at QoS 0. Whether there is one."""
-    end = 2 + int.from_bytes(body[:2], "big")
-    gauge = FIGURES.get(body[2:end].decode(errors="replace"))
+def show(packet: Publish) -> bool:
+    """Set the gauge of a PUBLISH. Whether there is one."""
+    gauge = FIGURES.get(packet.topic.decode())
     if gauge is not None:
-        gauge.set(float(body[end:]))
+        gauge.set(float(packet.payload))
     return gauge is not None
-
-
-def packet_size(buffer: bytes | bytearray) -> tuple[int, int] | None:
-    """(bytes before the body, bytes of the body) of the first packet; None while it is not there whole."""
-    length = 0
-    for place in range(1, min(len(buffer), 5)):
-        length |= (buffer[place] & 0x7F) << 7 * (place - 1)
-        if buffer[place] < 0x80:
-            return (place + 1, length) if len(buffer) >= place + 1 + length else None
-    return None
-
-
-def connect_packet(client: str, user: str, password: str) -> bytes:
-    """CONNECT with a clean session and no keep alive: the watch itself asks often enough."""
-    flags = 0x02 | (0x80 if user else 0) | (0x40 if password else 0)
-    body = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\x00\x00" + _text(client.encode())
-    return _packet(0x10, body + b"".join(_text(word.encode()) for word in (user, password) if word))
-
-
-def _packet(kind: int, body: bytes) -> bytes:
-    length = len(body)
-    out = bytearray([kind])
-    while True:
-        length, digit = divmod(length, 128)
-        out.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes(out) + body
-
-
-def _text(word: bytes) -> bytes:
-    return len(word).to_bytes(2, "big") + word

@@ -38,11 +38,6 @@ class Strings:
         return self._all.take(pa.array(2 * which, mask=absent))
 
 
-def strings(body: Bytes, starts: Positions, ends: Positions) -> Any:
-    """The StringArray of body[starts[i]:ends[i]]; see Strings."""
-    return Strings(body, starts, ends).take(np.arange(len(starts))) if len(starts) else pa.array([], pa.string())
-
-
 def milliseconds(column: Any) -> Int64:
     """A timestamp("ms") column without nulls as int64."""
     values: Int64 = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)]

@@ -367,8 +367,8 @@ def test_credentials_that_cannot_be_read_or_are_refused_stop_the_bridge_with_one
     bridge: Callable[..., Service], tmp_path: Path
 ) -> None:
     missing = bridge(mqtt_password_file=tmp_path / "none").start(ready=False)
-    assert missing.process is not None and missing.process.wait(20) == 78
-    assert "credentials for unix://" in missing.log.read_text()
+    assert missing.process is not None and missing.process.wait(20) == 64
+    assert "MILLRACE_MQTT_PASSWORD_FILE" in missing.log.read_text()
     (tmp_path / "wrong").write_text("wrong")
     missing.log.write_text("")
     refused = bridge(mqtt_password_file=tmp_path / "wrong").start(ready=False)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from bridge.core.intake import Intake, Limits
 from bridge.core.rows import WIDTH
 from bridge.mqtt import metrics
-from bridge.mqtt.core.outgoing import length
 from bridge.mqtt.gmqtt_fast import PublishProtocol
 from bridge.mqtt.link import Link
 from bridge.settings import WriterSettings
 from bridge.writer import Writer
 from runtime.errors import FatalError
+from runtime.mqtt import Publish, encode
+from runtime.mqtt.wire import packet
 
 PINGRESP = b"\xd0\x00"
 USER = {"ts": 1, "boot": 2, "seq": 3}
@@ -36,14 +37,8 @@ class Message:
     retain: bool = False
 
     def packet(self) -> bytes:
-        properties = b"".join(b"\x26" + _text(k.encode()) + _text(v.encode()) for k, v in self.user.items())
-        body = _text(self.topic) + (self.packet_id.to_bytes(2, "big") if self.qos else b"")
-        body += length(len(properties)) + properties + self.payload
-        return bytes([0x30 | self.qos << 1 | self.retain]) + length(len(body)) + body
-
-
-def _text(data: bytes) -> bytes:
-    return len(data).to_bytes(2, "big") + data
+        properties = {"user_property": tuple(self.user.items())} if self.user else {}
+        return encode(Publish(self.topic, self.payload, self.qos, self.packet_id, self.retain, properties=properties))
 
 
 class Transport(asyncio.Transport):
@@ -286,10 +281,10 @@ def test_what_breaks_the_protocol_is_fatal_and_never_acknowledged(
 
 
 def test_malformed_properties_lose_themselves_and_not_the_message(loop: asyncio.AbstractEventLoop) -> None:
-    body = _text(b"d/a/config") + b"\x00\x01" + b"\x03\x26\x00\x09" + b"payload"
+    body = b"\x00\x0ad/a/config" + b"\x00\x01" + b"\x03\x26\x00\x09" + b"payload"
 
     def work(bench: Bench) -> None:
-        bench.feed(b"\x32" + length(len(body)) + body, [])
+        bench.feed(packet(0x32, body), [])
         ((_, _, payload, properties, _, _),) = bench.rows()
         assert payload == b"payload" and properties is None and bench.link.properties.malformed == 1
 

@@ -1,6 +1,7 @@
 """End-to-end acknowledgement and properties, as values."""
 
 from itertools import pairwise
+from typing import Any
 
 import orjson
 from hypothesis import given
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 from bridge.core.rows import Properties
 from bridge.mqtt.core.properties import PropertyCache, parse
 from bridge.mqtt.core.receipts import ranges, receipts
+from runtime.mqtt import V5
+from runtime.mqtt.properties import encode_properties
+from runtime.mqtt.wire import PacketType, read_varint
+from tests.runtime.mqtt.packets import properties
 
 
 @given(st.lists(st.integers(0, 60)))
@@ -73,3 +78,15 @@ def test_what_the_cache_says_is_what_parsing_says(block: bytes, cut: int, whole:
     except (ValueError, IndexError):
         expected = None
     assert [cache.get(block) for _ in range(2)] == [expected] * 2
+
+
+@given(properties(PacketType.PUBLISH, V5))
+def test_the_bridges_reading_of_properties_is_the_codecs(sent: dict[str, Any]) -> None:
+    names = ("ts", "boot", "seq", "ack")
+    pairs = sent.get("user_property", ())
+    sent |= {"user_property": tuple((names[len(k) % 4] if len(k) % 2 else k, v) for k, v in pairs)} if pairs else {}
+    block = encode_properties(sent)
+    found = parse(block[read_varint(block, 0)[1] :]) or Properties()
+    last = {key: value.encode() for key, value in sent.get("user_property", ())}
+    kind = sent["content_type"].encode() if "content_type" in sent else None
+    assert found == Properties(kind, last.get("ts"), last.get("boot"), last.get("seq"), last.get("ack") == b"1")

@@ -19,7 +19,7 @@ from cli.main import millrace
 from identity.registry.store import Registry
 from local.fleet import enrol, payloads
 from local.fleet.connections import Connections, Door
-from local.fleet.packets import Publication, text
+from local.fleet.publication import Publication, text
 from local.fleet.settings import FleetSettings
 from operations.doctor.judge import TICK_LATE_S
 from operations.reader import Reader

@@ -9,15 +9,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from local.fleet.http import Sender
-from local.fleet.packets import Publication, text
+from local.fleet.publication import Publication
 from local.fleet.totals import Totals
 from runtime.errors import FatalError
+from runtime.mqtt.wire import binary
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def publications(first: int, count: int, channel: str = "meter") -> list[Publication]:
-    topic = text(f"d/meter-1/telemetry/{channel}".encode())
+    topic = binary(f"d/meter-1/telemetry/{channel}".encode())
     return [Publication(topic, b"", b'{"seq":%d}' % seq) for seq in range(first, first + count)]
 
 

@@ -18,7 +18,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from local.fleet import enrol
 from local.fleet.connections import Connections, Door, FleetError, allow_connections
-from local.fleet.packets import Publication, text, user_property
+from local.fleet.publication import Publication
+from runtime.mqtt.properties import user_property
+from runtime.mqtt.wire import binary
 from runtime.tasks import in_thread
 from tests.servers import MosquittoServer
 
@@ -73,7 +75,7 @@ def listening(server: MosquittoServer) -> Iterator[Listener]:
 
 
 def publications(device: str, first: int, count: int, acknowledged: bool = False) -> list[Publication]:
-    topic = text(f"d/{device}/telemetry/climate".encode())
+    topic = binary(f"d/{device}/telemetry/climate".encode())
     ack = user_property(b"ack", b"1") if acknowledged else b""
     return [
         Publication(topic, ack, b'{"seq":%d}' % seq, (1, seq) if acknowledged else None)

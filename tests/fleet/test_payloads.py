@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from local.fleet import payloads
-from local.fleet.packets import Publication
 from local.fleet.plan import Message, Plan, Wish
 from local.fleet.population import Form
+from local.fleet.publication import Publication
 from local.fleet.schedule import Fate, Mix
 from schemas import raw
 from schemas.vocabulary import Transport

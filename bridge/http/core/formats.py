@@ -12,11 +12,7 @@ import orjson
 
 from bridge.http.core import cbor
 from bridge.http.errors import broken, too_large, unsupported
-
-JSON: Final = "application/json"
-NDJSON: Final = "application/x-ndjson"
-SENML_JSON: Final = "application/senml+json"
-SENML_CBOR: Final = "application/senml+cbor"
+from schemas.content_types import JSON, NDJSON, SENML_CBOR, SENML_JSON, media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +36,10 @@ class Format:
 
 def parse_type(content_type: str) -> Format:
     """The format named by a Content-Type. Raises Refusal 415."""
-    media, _, parameters = content_type.partition(";")
-    found = _FORMATS.get(media.strip().lower())
+    found = _FORMATS.get(media_type(content_type))
     if found is None:
         what = f"Content-Type {content_type[:80]!r} is not known" if content_type else "Content-Type is missing"
         raise unsupported(f"{what}; send one of {', '.join(f.media_type for f in FORMATS)}")
-    charset = parameters.strip().lower().replace('"', "").replace(" ", "")
-    if charset not in ("", "charset=utf-8"):
-        raise unsupported(f"Content-Type {content_type[:80]!r}: the only parameter is charset=utf-8")
     return found
 
 
@@ -137,4 +129,4 @@ FORMATS: Final = (
     Format(SENML_JSON, SENML_JSON.encode(), _json),
     Format(SENML_CBOR, SENML_CBOR.encode(), _cbor),
 )
-_FORMATS: Final = {f.media_type: f for f in FORMATS} | {"application/ndjson": FORMATS[1]}
+_FORMATS: Final = {f.media_type: f for f in FORMATS}

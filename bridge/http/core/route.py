@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bridge.http.errors import Refusal, broken
-from schemas.topics import is_device_id, is_name
+from schemas.topics import DEVICE_ID, NAME, is_device_id, is_name
 
 TELEMETRY_PATH: Final = "/v1/devices/{id}/telemetry/{channel}"
 Page = Literal["/openapi.json", "/docs"]
@@ -47,7 +47,7 @@ def _only(method: str, allowed: tuple[str, ...]) -> None:
 
 def _checked(asked: Telemetry) -> Telemetry:
     if not is_device_id(asked.device):
-        raise broken(f"device id {asked.device[:80]!r} must match [a-z0-9-]{{1,64}}")
+        raise broken(f"device id {asked.device[:80]!r} must match {DEVICE_ID}")
     if not is_name(asked.channel) or asked.channel in (".", ".."):
-        raise broken(f"channel {asked.channel[:80]!r} must match [A-Za-z0-9_.-]{{1,64}}")
+        raise broken(f"channel {asked.channel[:80]!r} must match {NAME}")
     return asked

@@ -13,13 +13,14 @@ from typing import Final
 
 from bridge.core.rows import Properties
 from bridge.http.errors import broken
+from schemas.errors import ContractError
+from schemas.stamps import whole_number
 
 BOOT: Final = "Millrace-Boot"
 SEQ: Final = "Millrace-Seq"
 TS: Final = "Millrace-Ts"
 
 _is_text = re.compile(r"[ -~]{1,64}").fullmatch
-_is_count = re.compile(r"[0-9]{1,18}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,12 @@ def _text(headers: Mapping[str, str], name: str) -> bytes | None:
 def properties(stamps: Stamps, row_type: bytes, count: int) -> list[Properties]:
     """The properties of each of `count` messages of one request."""
     first = Properties(row_type, stamps.ts, stamps.boot, stamps.seq)
-    if count == 1 or stamps.seq is None or not _is_count(stamps.seq.decode()):
+    if count == 1 or stamps.seq is None:
         return [first] * count
-    seq = int(stamps.seq)
+    try:
+        seq = whole_number(stamps.seq.decode())
+    except ContractError:
+        return [first] * count
     later = map(b"%d".__mod__, range(seq + 1, seq + count))
     columns = zip(repeat(row_type), repeat(stamps.ts), repeat(stamps.boot), later, repeat(False))
     return [first, *map(Properties._make, columns)]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from bridge.core.rows import Row, flags, row
-from schemas.topics import platform_topic
+from schemas.topics import DEVICE_ID, platform_topic
 from schemas.vocabulary import Transport
 
 MOST_BYTES: Final = 512
@@ -19,7 +19,7 @@ MOST_BYTES: Final = 512
 
 # "2026-11-25T15:42:00: " or "1764085320: ", as log_timestamp_format has it; absent with log_timestamp false
 _TIME: Final = rb"(?:[0-9T:-]{1,32}: )?"
-_DEVICE: Final = rb"([a-z0-9-]{1,64})"
+_DEVICE: Final = f"({DEVICE_ID})".encode()
 _CONNECTED: Final = re.compile(
     _TIME + rb"New client connected from ([^ ]{1,200}) as " + _DEVICE + rb" \(p\d, c\d, k\d{1,5}(?:, u'[^']*')?\)\."
 ).fullmatch

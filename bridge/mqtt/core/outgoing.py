@@ -4,29 +4,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from schemas.errors import ContractError
+from runtime.mqtt.encoding import publish_qos1
+from runtime.mqtt.wire import binary, two
 
 _FIRST_ID: Final = 1024
 """Ids below are left to gmqtt's SUBSCRIBE."""
 _MOST_IN_FLIGHT: Final = 8192
-
-
-def publish(topic: bytes, payload: bytes, packet_id: int) -> bytes:
-    """A PUBLISH packet of MQTT 5 at QoS 1 without properties."""
-    body = b"".join((len(topic).to_bytes(2, "big"), topic, packet_id.to_bytes(2, "big"), b"\0", payload))
-    return b"2" + length(len(body)) + body
-
-
-def length(number: int) -> bytes:
-    """A variable byte integer (MQTT 5.0, 1.5.5). Raises ContractError above 268,435,455."""
-    if number >> 28:
-        raise ContractError(f"no MQTT packet is {number} bytes long")
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class Outgoing:
@@ -55,7 +38,7 @@ class Outgoing:
     def push(self, messages: Iterable[tuple[str, bytes]]) -> None:
         for topic, payload in messages:
             if len(self._waiting) < self._most:
-                self._waiting.append((topic.encode(), payload))
+                self._waiting.append((binary(topic.encode()), payload))
             else:
                 self.dropped += 1
 
@@ -65,7 +48,7 @@ class Outgoing:
         while self._waiting and self._ids:
             packet_id, message = self._ids.popleft(), self._waiting.popleft()
             self._in_flight[packet_id] = message
-            packets.append(publish(*message, packet_id))
+            packets.append(publish_qos1(message[0], two(packet_id), b"", message[1]))
         return b"".join(packets)
 
     def acked(self, packet_id: int) -> bool:
@@ -74,7 +57,3 @@ class Outgoing:
             return False
         self._ids.append(packet_id)
         return bool(self._waiting)
-
-    @property
-    def idle(self) -> bool:
-        return not self._waiting and not self._in_flight

@@ -1,27 +1,38 @@
-"""Properties of an MQTT 5 PUBLISH (MQTT 5.0, 3.3.2.3) to what a raw row keeps of them."""
+"""Properties of an MQTT 5 PUBLISH (MQTT 5.0, 3.3.2.3) to what a raw row keeps of them.
+
+A faster reading of the same table as runtime/mqtt/properties.py, for bytes that a broker has checked already: texts are
+neither decoded nor checked here. tests/bridge/test_properties.py holds the two together.
+"""
 
 from typing import Final
 
 from bridge.core.rows import Properties
+from runtime.mqtt.properties import BY_NAME, TABLE, Kind
+from runtime.mqtt.wire import MalformedPacketError, PacketType, read_varint
 
-_FIXED_BYTES: Final = {0x01: 1, 0x02: 4, 0x23: 2}
+_FIXED_BYTES: Final = {
+    one.id: one.kind.value for one in TABLE if PacketType.PUBLISH in one.packets and isinstance(one.kind.value, int)
+}
 """Payload format, message expiry, topic alias: of no use here, of known length."""
-_CONTENT_TYPE: Final = 0x03
-_TEXTS: Final = (_CONTENT_TYPE, 0x08, 0x09)
-_SUBSCRIPTION: Final = 0x0B
-_USER: Final = 0x26
+_TEXTS: Final = frozenset(
+    one.id for one in TABLE if PacketType.PUBLISH in one.packets and one.kind in (Kind.TEXT, Kind.BINARY)
+)
+_CONTENT_TYPE: Final = BY_NAME["content_type"].id
+_SUBSCRIPTION: Final = BY_NAME["subscription_identifier"].id
+_USER: Final = BY_NAME["user_property"].id
 _USER_KEYS: Final = {b"ts": 1, b"boot": 2, b"seq": 3}
 _REPEATS_BYTES: Final = 256
 _SEQ: Final = b"\x26\x00\x03seq\x00"
 """The beginning of the user property seq whose value is shorter than 256 bytes."""
 _NOTHING: Final = [None, None, None, None]
 _UNKNOWN: Final = Properties(b"unknown")
+_MALFORMED: Final = (ValueError, IndexError, MalformedPacketError)
 
 
 def parse(block: bytes) -> Properties | None:
     """The properties that count, None when there are none of them. A key that stands twice counts once: the last.
 
-    Raises ValueError or IndexError on a block that is no list of properties.
+    Raises ValueError, IndexError or MalformedPacketError on a block that is no list of properties.
     """
     found: list[bytes | None] = [None, None, None, None]
     ack = False
@@ -46,10 +57,7 @@ def parse(block: bytes) -> Properties | None:
         elif kind in _FIXED_BYTES:
             at += 1 + _FIXED_BYTES[kind]
         elif kind == _SUBSCRIPTION:
-            at += 1
-            while block[at] & 0x80:
-                at += 1
-            at += 1
+            _, at = read_varint(block, at + 1)
         else:
             raise ValueError(f"unknown property 0x{kind:02x}")
     if at != end:
@@ -83,7 +91,7 @@ class PropertyCache:
             return known
         try:
             return self._ending_in_seq(block) or self._remember(block)
-        except (ValueError, IndexError):
+        except _MALFORMED:
             self.malformed += 1
             return None
 
@@ -96,7 +104,7 @@ class PropertyCache:
         if found is _UNKNOWN:
             try:
                 found = self._remember(before)
-            except (ValueError, IndexError):  # these bytes stand inside another property
+            except _MALFORMED:  # these bytes stand inside another property
                 return None
         if found is None:
             return Properties(None, None, None, value[1:])

@@ -15,7 +15,6 @@ from runtime.columns.types import Bool, Int32, Int64
 from streams.access.core.runs import MAX_BOOTS, MAX_INTERVALS, NO_SEQ, Fresh, Run, take
 
 NO_BOOT: Final = -1
-INTERVAL_BYTES: Final = 16
 MAX_KEPT_BYTES: Final = 32 << 20
 """What missing intervals may take of a partition's memory; beyond it a boot keeps one interval instead of 64."""
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 from runtime.columns.arrays import positions
 from runtime.columns.spans import Strings, lying
 from runtime.columns.types import Bool, Bytes, Float64, Int32, Int64
+from schemas.stamps import MAX_WHOLE
 from streams.access.decode import templates as columns_of
 from streams.access.decode import tokens as reader
-from streams.access.decode.limits import CHILD_CHARS, MAX_CHILD_CHARS, MAX_WHOLE, Invalid, is_child, iso
+from streams.access.decode.limits import CHILD_CHARS, MAX_CHILD_CHARS, Invalid, is_child, iso
 from streams.access.decode.message import NO_TIME
 from streams.access.decode.part import Part, empty
 from streams.access.decode.templates import Templates

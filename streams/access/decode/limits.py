@@ -1,10 +1,11 @@
 """What a message may hold at most, the grammar of its names, numbers and times, and the error that says it does not."""
 
 import math
-import re
-from datetime import UTC, datetime
 from typing import Final
 
+from schemas.errors import ContractError
+from schemas.stamps import MAX_WHOLE, iso_ms, time_ms, whole_number
+from schemas.topics import MAX_CHARS, is_device_id, is_name
 from streams.access.decode.message import NO_TIME
 
 MAX_DEPTH: Final = 4
@@ -13,8 +14,6 @@ MAX_OBJECT_READINGS: Final = 64
 """Readings of one JSON object; a sensor has a handful."""
 MAX_MESSAGE_READINGS: Final = 10_000
 """Readings of one message: what gateways gather in arrays, SenML packs and Arrow streams."""
-MAX_WHOLE: Final = 1 << 53
-"""boot, seq and milliseconds stay below it: what every JSON reader holds exactly."""
 MAX_NUMBER: Final = 2.0**63
 """Values stay below it on both sides: beyond, parsers begin to disagree about integers."""
 
@@ -37,14 +36,11 @@ RULES: Final = {
 }
 """Why messages become dead letters here: the rule before the colon of a reason, and what it means."""
 
-is_metric = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
-is_child = re.compile(r"[a-z0-9-]{1,64}").fullmatch
+is_metric = is_name
+is_child = is_device_id
 CHILD_CHARS: Final = b"abcdefghijklmnopqrstuvwxyz0123456789-"
-MAX_CHILD_CHARS: Final = 64
-"""The same, for who looks at all bytes of many at once."""
-_is_whole = re.compile(r"[0-9]{1,16}", re.ASCII).fullmatch
-_is_ms = re.compile(r"-?[0-9]{1,16}", re.ASCII).fullmatch
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_CHILD_CHARS: Final = MAX_CHARS
+"""The same as `is_child`, for who looks at all bytes of many at once."""
 
 
 class Invalid(Exception):
@@ -76,9 +72,10 @@ def whole(value: object, rule: str) -> int:
 
 def whole_text(text: str, rule: str) -> int:
     """boot or seq of a user property."""
-    if _is_whole(text) and (number := int(text)) < MAX_WHOLE:
-        return number
-    raise Invalid(rule, f"property {shown(text)} is no whole number from 0 below 2^53")
+    try:
+        return whole_number(text)
+    except ContractError as error:
+        raise Invalid(rule, f"property {error}") from None
 
 
 def moment(value: object) -> int:
@@ -95,19 +92,18 @@ def moment(value: object) -> int:
 
 def moment_text(text: str) -> int:
     """Time of a user property."""
-    if _is_ms(text) and abs(number := int(text)) < MAX_WHOLE:
-        return number
-    return iso(text)
+    try:
+        return time_ms(text)
+    except ContractError as error:
+        raise Invalid("ts", str(error)) from None
 
 
 def iso(text: str) -> int:
     """ISO 8601 to milliseconds, rounded down."""
     try:
-        time = datetime.fromisoformat(text)
-        since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH
-    except (ValueError, OverflowError):
-        raise Invalid("ts", f"{shown(text)} is neither whole milliseconds nor ISO 8601") from None
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+        return iso_ms(text)
+    except ContractError as error:
+        raise Invalid("ts", str(error)) from None
 
 
 def number(value: float, metric: str) -> float:

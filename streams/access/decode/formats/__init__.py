@@ -7,7 +7,8 @@ fast.py answers for plain JSON, and only ever what `decode` would answer.
 from collections.abc import Callable
 from typing import Final
 
-from schemas import raw
+from schemas import content_types, raw
+from schemas.content_types import media_type
 from streams.access.decode.formats import arrow_stream, plain_json, senml_cbor, senml_json
 from streams.access.decode.limits import Invalid, shown
 from streams.access.decode.message import Message
@@ -24,20 +25,18 @@ def _cut(payload: bytes, received_ms: int) -> Message:
 
 FORMATS: Final[dict[str, Decode]] = {
     "": JSON,
-    "application/json": JSON,
-    "text/json": JSON,
-    "application/senml+json": senml_json.decode,
-    "application/senml+cbor": senml_cbor.decode,
-    "application/vnd.apache.arrow.stream": arrow_stream.decode,
+    content_types.JSON: JSON,
+    content_types.SENML_JSON: senml_json.decode,
+    content_types.SENML_CBOR: senml_cbor.decode,
+    content_types.ARROW: arrow_stream.decode,
     raw.CUT: _cut,
 }
-"""Content type, lower case and without parameters -> how it is decoded. Absent is the empty string."""
+"""Media type -> how it is decoded. Absent is the empty string."""
 
 
 def format_of(content_type: str | None) -> Decode:
     """The decoder of a content type; one that refuses the message for a type that is not known."""
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    return FORMATS.get(kind) or _refuse(content_type)
+    return FORMATS.get(media_type(content_type)) or _refuse(content_type)
 
 
 def _refuse(content_type: str | None) -> Decode:

@@ -16,8 +16,9 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.types as kinds
 
+from schemas.stamps import MAX_WHOLE
 from streams.access.decode.formats.arrow_framing import is_compressed
-from streams.access.decode.limits import MAX_MESSAGE_READINGS, MAX_WHOLE, Invalid, is_child, is_metric, number, shown
+from streams.access.decode.limits import MAX_MESSAGE_READINGS, Invalid, is_child, is_metric, number, shown
 from streams.access.decode.message import NO_TIME, Message, Reading
 
 _COLUMNS: Final = ("metric", "value", "text", "device", "time")

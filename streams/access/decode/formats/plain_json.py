@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import orjson
 
+from schemas.stamps import MAX_WHOLE
 from streams.access.decode.limits import (
     MAX_DEPTH,
     MAX_MESSAGE_READINGS,
     MAX_OBJECT_READINGS,
-    MAX_WHOLE,
     Invalid,
     is_child,
     is_metric,

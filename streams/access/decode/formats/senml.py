@@ -21,7 +21,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from streams.access.decode.limits import MAX_MESSAGE_READINGS, MAX_WHOLE, Invalid, is_child, is_metric, number, shown
+from schemas.stamps import MAX_WHOLE
+from streams.access.decode.limits import MAX_MESSAGE_READINGS, Invalid, is_child, is_metric, number, shown
 from streams.access.decode.message import NO_TIME, Message, Reading
 
 NEWEST_VERSION: Final = 10
