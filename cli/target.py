@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from local import status
 from runtime.errors import MillraceError
 from runtime.settings import PREFIX, SettingsError
 
@@ -135,7 +136,6 @@ def _file(folder: Path) -> Path:
 
 def _read(file: Path) -> dict[str, str]:
     try:
-        lines = file.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return status.parsed_environment(file.read_text())
+    except (OSError, ValueError) as error:
         raise SettingsError([f"{file} cannot be read: {error}"]) from None
-    return dict(line.split("=", 1) for line in lines if "=" in line)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,11 @@ import orjson
 
 from cli.context import folder_option, forget_places, local_option, settings
 from cli.target import DATA_ENV
+from local import files
 from local import status as told
-from local.platform import Platform, missing
+from local.disks import Disks, space
+from local.folder import prepare
+from local.platform import PORTS, USUAL, Platform, missing
 from local.programs import tail
 from local.scale import Follower
 from local.services import SERVICES
@@ -60,21 +64,30 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
     Example: millrace up --insecure-loopback --detach
     """
     _check_machine()
-    data = data.resolve()
+    data = prepare(data)
+    os.umask(0o077)
     forget_places()
     os.environ[DATA_ENV] = str(data)  # for `millrace init`, which runs as a service
-    if detach:
-        _detached(data, insecure, brokers, engines)
-    else:
-        _in_the_foreground(data, insecure, brokers, engines)
+    try:
+        if detach:
+            _detached(data, insecure, brokers, engines)
+        else:
+            _in_the_foreground(data, insecure, brokers, engines)
+    except OSError as error:
+        free = space(data).free
+        raise UpError(f"the platform cannot be started: {error} ({free / 2**20:,.1f} MiB free on {data})") from error
 
 
 @click.command()
 @_json
+@click.option("--port", "endpoint", type=click.Choice(list(USUAL)), help="Print the port of this endpoint only.")
 @local_option
-def status(as_json: bool, data: Path) -> None:
+def status(as_json: bool, endpoint: str | None, data: Path) -> None:
     """What runs, where it is, and the ledger. Example: millrace status --json"""
-    found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}}
+    found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}, "disks": []}
+    if endpoint is not None:
+        click.echo(_port(found, endpoint, data))
+        return
     found["ledger"] = _ledger(data) if _is_up(found, "clickhouse") else None
     click.echo(orjson.dumps(found).decode() if as_json else _table(found, data))
 
@@ -91,7 +104,8 @@ def down(data: Path) -> None:
         return
     pid = told.pid_of(data)
     assert pid is not None
-    os.kill(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):  # it ended just now
+        os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_S
     while told.is_running(data):
         if time.monotonic() > deadline:
@@ -108,26 +122,29 @@ def _check_machine() -> None:
 
 
 def _in_the_foreground(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:
-    with told.lock(data):
+    with told.lock(data) as programs:
         logs.configure("up", form="human")
         platform = Platform.on(data, insecure, int(brokers) if brokers else None)
-        platform.logs.mkdir(exist_ok=True)
-        lines = "".join(f"{key}={value}\n" for key, value in platform.client_environment().items())
-        told.write(platform.run, "env", lines.encode())
+        files.replace(platform.run / PORTS, orjson.dumps(platform.port))
+        told.write_environment(platform.run, platform.client_environment())
         specs, endpoints = platform.specs(), platform.endpoints()
         if engines:
             specs = [spec for spec in specs if spec.one_shot or spec.name not in SERVICE_NAMES]
 
         def changed(services: Any) -> None:
-            text = orjson.dumps(told.describe(services, supervisor.specs, endpoints))
-            told.write(platform.run, "status.json", text)
-            targets = told.targets(supervisor.specs)
-            if targets != shown.get("targets"):
-                told.write(platform.run, "targets.json", targets)
-                shown["targets"] = targets
+            found = told.describe(services, supervisor.specs, endpoints, spaces.spaces.values())
+            found["command"] = platform.command()
+            publisher.publish("status.json", orjson.dumps(found))
+            publisher.publish("targets.json", told.targets(supervisor.specs))
 
-        shown: dict[str, bytes] = {}
-        supervisor = Supervisor(specs, platform.logs, changed, Follower(platform.run, platform.worker))
+        def look_at_disks(supervisor: Supervisor) -> None:
+            if spaces.look(time.monotonic()):
+                changed(list(supervisor.services.values()))
+            publisher.flush(time.monotonic())
+
+        publisher, spaces = told.Publisher(platform.run), Disks(platform.folders())
+        parts = (platform.guard(), look_at_disks, Follower(platform.run, platform.worker))
+        supervisor = Supervisor(specs, platform.logs, changed, parts, keep_open=(programs,))
         if not supervisor.run():
             raise UpError(_failures(told.read(data) or {}, data))
 
@@ -136,10 +153,9 @@ def _detached(data: Path, insecure: bool, brokers: str | None, engines: bool) ->
     if told.is_running(data):
         with told.lock(data):  # says so and how to go on
             pass
-    (data / "logs").mkdir(parents=True, exist_ok=True)
     log = data / "logs" / "supervisor.log"
     argv = [sys.executable, "-m", "cli.main", "up", "--data", str(data)]
-    with log.open("ab") as output:
+    with files.append(log) as output:
         child = subprocess.Popen(
             argv
             + ["--insecure-loopback"] * insecure
@@ -155,6 +171,26 @@ def _detached(data: Path, insecure: bool, brokers: str | None, engines: bool) ->
     click.echo(f"the platform on {data} is ready")
     for name, where in found["endpoints"].items():
         click.echo(f"  {name:12}{where or '(closed)'}")
+    if found.get("command"):
+        click.echo(f"a first message:\n  {found['command']}")
+
+
+def _port(found: dict[str, Any], endpoint: str, data: Path) -> int:
+    if found["supervisor"] is None:
+        raise UpError(f"nothing runs on {data}: `millrace up` starts it")
+    where = found["endpoints"][endpoint]
+    if where is None:
+        raise UpError(f"{endpoint} is closed on {data}: `millrace up --insecure-loopback` opens it")
+    return int(where.rsplit(":", 1)[1].partition("/")[0])
+
+
+def _full(found: dict[str, Any]) -> list[str]:
+    full = [disk for disk in found.get("disks", ()) if disk["full_since"]]
+    return [
+        f"  the disk of {disk['path']} is full since {disk['full_since']}: {disk['free_bytes'] / 2**20:,.1f} MiB free"
+        f" of {disk['size_bytes'] / 2**20:,.1f}: make room, see docs/operations/disk-full.md"
+        for disk in full
+    ]
 
 
 def _wait_ready(child: "subprocess.Popen[bytes]", data: Path, log: Path) -> None:
@@ -200,7 +236,7 @@ def _ledger(data: Path) -> dict[str, Any] | None:
 
 
 def _table(found: dict[str, Any], data: Path) -> str:
-    lines = [f"{data}: {'ready' if found.get('ready') else 'not ready'}"]
+    lines = [f"{data}: {'ready' if found.get('ready') else 'not ready'}", *_full(found)]
     for s in found.get("services", []):
         pid = s["pid"] or "-"
         lines.append(

@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from local import ports, services
+from local import disks, ports, services
 from local.engines import kafka
 from local.engines.clickhouse import ClickHouse
 from local.engines.kafka import Kafka
+from local.engines.kafka_keys import KafkaKeys
 from local.engines.mosquitto import BRIDGE_USER, Mosquitto
+from local.guard import MosquittoGuard
 from local.supervisor import Spec
 from runtime.errors import RefusedError
 
@@ -23,6 +25,7 @@ BRIDGE_CLIENT: Final = "millrace.bridge.0"
 """Client id of the bridge with MILLRACE_INSTANCE=0: its session is made before the device listeners open.
 No device can have it: `.` is not in the grammar of device ids."""
 MOST_BROKERS: Final = 3
+PORTS: Final = "ports.json"
 AUTHORITY: Final = "identity"
 """Folder below the data folder where the certificate authority lives; `millrace device add --cert` uses it too."""
 
@@ -40,13 +43,15 @@ class Platform:
 
     @classmethod
     def on(cls, data: Path, insecure: bool, brokers: int | None = None) -> "Platform":
-        """Choose ports: the usual ones where they are free. `brokers`: None for as many as there were, at first one.
+        """Choose ports: those of the last start, at first the usual ones, where they are free. `brokers`: None for as
+        many as there were, at first one.
 
         Raises RefusedError where data of another number of brokers is there.
         """
         data = data.resolve()
         count = _count(data, brokers)
-        usual, more = ports.allocate(list(USUAL.values()), 2 * count + len(services.SERVICES))
+        before = ports.remembered(data / "run" / PORTS, USUAL)
+        usual, more = ports.allocate(list(before.values()), 2 * count + len(services.SERVICES))
         port = dict(zip(USUAL, usual, strict=True))
         probes = {row.name: more.pop() for row in services.SERVICES}
         return cls(data, port, insecure, _brokers(data, port["kafka"], more, count), probes)
@@ -68,6 +73,30 @@ class Platform:
         plain = self.port["mqtt"] if self.insecure else None
         return Mosquitto(self.data / "mosquitto", self.data / AUTHORITY, self.port["mqtts"], plain, BRIDGE_CLIENT)
 
+    @property
+    def kafka_keys(self) -> KafkaKeys:
+        return _keys(self.data)
+
+    def guard(self) -> MosquittoGuard:
+        """Keeps mosquitto from a full disk; called at each look of the supervisor."""
+        return MosquittoGuard(self.mosquitto.folder)
+
+    def folders(self) -> list[Path]:
+        """Where something is written: each may be a file system of its own."""
+        engines = [broker.folder for broker in self.brokers]
+        return [self.data, *engines, self.clickhouse.folder, self.mosquitto.folder, self.run, self.logs]
+
+    def _disks(self) -> list[tuple[str, Path]]:
+        """Names and folders of the file systems."""
+        return [("data" if path == self.data else path.name, path) for path in disks.distinct(self.folders())]
+
+    def command(self) -> str | None:
+        """A first message, as a shell takes it; None where every device needs a certificate."""
+        if not self.insecure:
+            return None
+        topic, message = "d/sensor-1/telemetry/climate", '{"temperature":21.5}'
+        return f"mosquitto_pub -V 5 -q 1 -p {self.port['mqtt']} -i sensor-1 -t {topic} -m '{message}'"
+
     def endpoints(self) -> dict[str, str | None]:
         """Where things are, for people and programs; null: not open."""
         at = ports.LOOPBACK
@@ -87,6 +116,7 @@ class Platform:
         """Settings of the services, by name without prefix."""
         return {
             "KAFKA_BOOTSTRAP": self.bootstrap,
+            "KAFKA_SECURITY": str(self.kafka_keys.clients),
             "REPLICATION": str(len(self.brokers)),
             "CLICKHOUSE_URL": self.clickhouse.url,
             "CLICKHOUSE_PASSWORD_FILE": str(self.clickhouse.password_file),
@@ -95,9 +125,9 @@ class Platform:
             "MQTT_PASSWORD_FILE": str(self.mosquitto.bridge_password_file),
             "LISTEN": f"{ports.LOOPBACK}:{self.port['http']}",
             "STARTING_POLICY": "loopback" if self.insecure else "default",
-            "WATCH_DISKS": f"data={self.data}",
+            "WATCH_DISKS": ",".join(f"{name}={_listed(path)}" for name, path in self._disks()),
             "WATCH_TLS": f"{ports.LOOPBACK}:{self.port['mqtts']}",
-            "WATCH_CERTIFICATES": str(self.data / AUTHORITY / "ca.crt"),
+            "WATCH_CERTIFICATES": _listed(self.data / AUTHORITY / "ca.crt"),
         }
 
     def client_environment(self) -> dict[str, str]:
@@ -112,7 +142,7 @@ class Platform:
             "ANALYST_URL": self.clickhouse.analyst_url,
             "ANALYST_PASSWORD_FILE": str(self.clickhouse.analyst_password_file),
         }
-        shared = ("KAFKA_BOOTSTRAP", "CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
+        shared = ("KAFKA_BOOTSTRAP", "KAFKA_SECURITY", "CLICKHOUSE_URL", "CLICKHOUSE_PASSWORD_FILE")
         found |= {name: self.environment()[name] for name in shared}
         return {f"MILLRACE_{name}": value for name, value in found.items() if value is not None}
 
@@ -121,7 +151,7 @@ class Platform:
         engines = [
             *(Spec(broker.folder.name, broker.program, start_limit_s=90) for broker in self.brokers),
             Spec("clickhouse", self.clickhouse.program),
-            Spec("mosquitto", self.mosquitto.program, watched=False),
+            Spec("mosquitto", self.mosquitto.program, watched=False, before_stop=self.guard().before_stop),
         ]
         return engines + [self._service(row, 1, self.probes[row.name]) for row in services.SERVICES]
 
@@ -155,9 +185,25 @@ def _brokers(data: Path, first: int, more: list[int], count: int) -> tuple[Kafka
     controllers, listeners = more[:count], [first, *more[count:]]
     several = tuple(controllers) if count > 1 else ()
     return tuple(
-        Kafka(data / _folder(node), listeners[node - 1], controllers[node - 1], node=node, controller_ports=several)
+        Kafka(
+            data / _folder(node),
+            listeners[node - 1],
+            controllers[node - 1],
+            node=node,
+            controller_ports=several,
+            keys=_keys(data),
+        )
         for node in range(1, count + 1)
     )
+
+
+def _listed(path: Path) -> str:
+    """As an item of a comma-separated setting."""
+    return str(path).replace(",", "\\,")
+
+
+def _keys(data: Path) -> KafkaKeys:
+    return KafkaKeys(data / "keys")
 
 
 def _folder(node: int) -> str:

@@ -2,9 +2,12 @@
 
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Final
+
+import orjson
 
 LOOPBACK: Final = "127.0.0.1"
 _RANGE: Final = range(20_000, 32_768)
@@ -47,6 +50,15 @@ def free(count: int = 1) -> list[int]:
     if len(found) < count:
         raise OSError(f"no {count} free ports in {_RANGE}")
     return found
+
+
+def remembered(file: Path, usual: Mapping[str, int]) -> dict[str, int]:
+    """The ports that the platform had at its last start, by name; of what had none, the usual one."""
+    try:
+        found = orjson.loads(file.read_bytes())
+        return {name: int(found.get(name, port)) for name, port in usual.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return dict(usual)
 
 
 def allocate(usual: Sequence[int], more: int) -> tuple[list[int], list[int]]:

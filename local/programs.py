@@ -10,13 +10,15 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local import files
 from runtime.errors import MillraceError
 
 _PR_SET_PDEATHSIG = 1
+PRIVATE_UMASK = 0o077
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,7 +42,8 @@ class ProgramError(MillraceError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `ready` answers within a second and raises nothing; `environment` is added to ours."""
+    """What to run, in the folder `cwd`. `ready` answers within a second and raises nothing; `environment` is added to
+    ours. What it writes is for its owner only, whatever the umask."""
 
     name: str
     argv: tuple[str, ...]
@@ -48,6 +51,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 30.0
     death_signal: signal.Signals = signal.SIGKILL
+    cwd: Path | None = None
 
 
 def _die_with(parent: int, number: int) -> Callable[[], None]:
@@ -60,18 +64,21 @@ def _die_with(parent: int, number: int) -> Callable[[], None]:
 
 
 class Process:
-    """A started program. Its output goes to the end of `log`."""
+    """A started program. Its output goes to the end of `log`. It inherits the open files `keep_open`."""
 
-    def __init__(self, program: Program, log: Path) -> None:
+    def __init__(self, program: Program, log: Path, keep_open: Collection[int] = ()) -> None:
         self.program = program
         self.log = log
-        with log.open("ab") as output:
+        with files.append(log) as output:
             self.popen = subprocess.Popen(
                 program.argv,
                 env=os.environ | dict(program.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                cwd=program.cwd,
+                umask=PRIVATE_UMASK,
+                pass_fds=keep_open,
                 start_new_session=True,  # Ctrl-C in the terminal must reach the supervisor only: it drains in order
                 preexec_fn=_die_with(os.getpid(), program.death_signal),
             )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from local import status
+from local import files
 from local.services import SCALABLE, SERVICES, name_of
 from local.states import State
 from local.supervisor import Spec, Supervisor
@@ -41,7 +41,7 @@ def of_kind(name: str, found: Iterable[str]) -> list[str]:
 def ask(run: Path, wanted: Mapping[str, int]) -> None:
     """Want so many of these; of the others as many as before. Raises RefusedError."""
     check(wanted)
-    status.write(run, FILE, orjson.dumps(read(run) | dict(wanted)))
+    files.replace(run / FILE, orjson.dumps(read(run) | dict(wanted)))
 
 
 def read(run: Path) -> dict[str, int]:

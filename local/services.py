@@ -62,7 +62,7 @@ def name_of(name: str, number: int) -> str:
 
 def program(row: Row, environment: Mapping[str, str], probes_port: int, number: int = 1) -> Program:
     """How to run a service, the `number`th of its kind. `environment` has names without the prefix MILLRACE_."""
-    wanted = ("KAFKA_BOOTSTRAP", *row.settings)
+    wanted = ("KAFKA_BOOTSTRAP", "KAFKA_SECURITY", *row.settings)
     own = {f"MILLRACE_{name}": environment[name] for name in wanted if name in environment}
     own |= {"MILLRACE_HTTP_BIND": f"{LOOPBACK}:{probes_port}", "PYTHONUNBUFFERED": "1"}
     own["MILLRACE_INSTANCE"] = str(number - 1)  # 0 for the first

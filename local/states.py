@@ -1,4 +1,4 @@
-"""What becomes of a supervised service: a transition table and the rule of restarts. Pure: time is a value.
+"""The states of a supervised service: a transition table and the rule of restarts. Pure: time is a value.
 
 waiting ──start──▶ starting ──ready──▶ running ◀──ready/unready──▶ unready
    ▲                  │ ended             │ ended                    │ ended
@@ -12,9 +12,11 @@ from enum import StrEnum
 from typing import Final
 
 from runtime.errors import EXIT_REFUSED, EXIT_SETTINGS
+from runtime.retry import RetryPolicy
 
 FIRST_RETRY_S: Final = 0.1
 LONGEST_RETRY_S: Final = 15.0
+_RETRY: Final = RetryPolicy(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
 STEADY_S: Final = 30.0
 """After so long without an end, an end is a first one again."""
 
@@ -44,6 +46,7 @@ class Event(StrEnum):
     ENDED = "ended"
     STOP = "stop"
     REFUSED = "refused"
+    DELAYED = "delayed"
     RELEASE = "release"
 
 
@@ -59,6 +62,8 @@ MOVES: Final[dict[tuple[State, Event], State]] = {
     (State.STARTING, Event.ENDED): State.RESTARTING,
     (State.RUNNING, Event.ENDED): State.RESTARTING,
     (State.UNREADY, Event.ENDED): State.RESTARTING,
+    (State.WAITING, Event.DELAYED): State.RESTARTING,
+    (State.RESTARTING, Event.DELAYED): State.RESTARTING,
     (State.WAITING, Event.REFUSED): State.FAILED,
     (State.RESTARTING, Event.REFUSED): State.FAILED,
     (State.STARTING, Event.REFUSED): State.FAILED,
@@ -118,7 +123,7 @@ class Service:
             return replace(self, state=State.DONE, pid=None, why=None)
         why = _told(code)
         if self.state is State.STOPPING:
-            return replace(self._move(Event.ENDED), pid=None, why=None)
+            return replace(self._move(Event.ENDED), pid=None)
         if code in STAY_DOWN:
             return replace(self._move(Event.REFUSED), pid=None, why=why)
         failures = 1 if now_s - self.since_s >= STEADY_S else self.failures + 1
@@ -130,16 +135,21 @@ class Service:
         """It cannot even be started."""
         return replace(self._move(Event.REFUSED), pid=None, why=why)
 
-    def stop(self) -> "Service":
-        return self if (self.state, Event.STOP) not in MOVES else self._move(Event.STOP)
+    def delayed(self, why: str, now_s: float) -> "Service":
+        """It cannot be started now: the machine lacks room, memory or processes. It is tried again."""
+        failures = self.failures + 1
+        return replace(self._move(Event.DELAYED), failures=failures, retry_at_s=now_s + delay_s(failures), why=why)
 
-    def hold(self) -> "Service":
+    def stop(self) -> "Service":
+        return self if (self.state, Event.STOP) not in MOVES else replace(self._move(Event.STOP), why=None)
+
+    def hold(self, why: str | None = None) -> "Service":
         """Stop it, and have it start no more until `release`; so also what failed or is done, to be run again."""
         over = self.state in (State.FAILED, State.DONE)
-        return replace(self, state=State.STOPPED, why=None) if over else self.stop()
+        return replace(self, state=State.STOPPED, why=why) if over else replace(self.stop(), why=why)
 
     def release(self) -> "Service":
-        return self._move(Event.RELEASE) if self.state is State.STOPPED else self
+        return replace(self._move(Event.RELEASE), why=None) if self.state is State.STOPPED else self
 
     def is_due(self, now_s: float) -> bool:
         """Whether it is to be started now, once what it needs is there."""
@@ -163,7 +173,7 @@ class Service:
 
 def delay_s(failures: int) -> float:
     """Wait before the restart after so many ends in a row: doubled each time, bounded."""
-    return min(FIRST_RETRY_S * 2.0 ** min(failures - 1, 30), LONGEST_RETRY_S)
+    return _RETRY.limit_s(failures)
 
 
 def _told(code: int) -> str:

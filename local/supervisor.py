@@ -1,13 +1,16 @@
 """Starts services in order, watches them, restarts what dies, drains in reverse. One thread, a look every 50 ms."""
 
+import errno
 import logging
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from local import files
 from local.programs import Process, Program, ProgramError, allow_files
 from local.states import ALIVE, Service, State
 
@@ -18,6 +21,10 @@ PROBE_S: Final = 1.0
 """How often the readiness of a running service is asked."""
 LOG_BYTES: Final = 16 << 20
 _LOGS_S: Final = 30.0
+_FOR_NOW: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+)
+"""What may be over at the next try: a full disk, no memory, too many processes or files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +43,21 @@ class Spec:
     start_limit_s: float = 60.0
     extra: Mapping[str, str] = field(default_factory=dict)
     """Shown in the status beside pid and state."""
+    before_stop: Callable[[], None] = lambda: None
+    """Called when it is about to be ended."""
 
 
 class Supervisor:
-    """`changed` is called with all services after each change of any; `at_each_look` may add, hold and release some."""
+    """`changed` is called with all services after each change of any and must not raise; each of `at_each_look` may
+    add, hold and release some. Programs inherit the open files `keep_open`."""
 
     def __init__(
         self,
         specs: Sequence[Spec],
         logs: Path,
         changed: Callable[[Sequence[Service]], None] = lambda _: None,
-        at_each_look: Callable[["Supervisor"], None] = lambda _: None,
+        at_each_look: Sequence[Callable[["Supervisor"], None]] = (),
+        keep_open: Collection[int] = (),
     ) -> None:
         self.specs = list(specs)
         self.services = {spec.name: Service(spec.name, spec.one_shot) for spec in specs}
@@ -55,6 +66,8 @@ class Supervisor:
         self._logs = logs
         self._changed = changed
         self._at_each_look = at_each_look
+        self._keep_open = keep_open
+        self._trouble: dict[str, str] = {}
         self._kill_at: dict[str, float] = {}
         self._stop = False
         self._logs_at = 0.0
@@ -68,7 +81,8 @@ class Supervisor:
         self._changed(list(self.services.values()))
         asked = True
         while not self._stop:
-            self._at_each_look(self)
+            for part in self._at_each_look:
+                self._survive(getattr(part, "__qualname__", type(part).__name__), partial(part, self))
             self.look(time.monotonic())
             if self._is_stuck():
                 asked = False
@@ -92,13 +106,14 @@ class Supervisor:
             self._start_if_due(spec, now_s)
         if now_s >= self._logs_at:
             self._logs_at = now_s + _LOGS_S
-            bound_logs(self._logs)
+            self._survive("logs", partial(bound_logs, self._logs))
 
     def drain(self) -> None:
         """End all in the reverse of the order in which they started, each within its grace."""
         for spec in reversed(self.specs):
             service = self._set(self.services[spec.name].stop())
             if service.state is State.STOPPING:
+                self._survive(spec.name, spec.before_stop)
                 code = self._processes[spec.name].stop()
                 self._set(service.ended(code, time.monotonic()))
 
@@ -107,9 +122,9 @@ class Supervisor:
         self.specs.append(spec)
         self._set(Service(spec.name, spec.one_shot))
 
-    def hold(self, name: str, now_s: float) -> None:
+    def hold(self, name: str, now_s: float, why: str | None = None) -> None:
         """Ask a service to end, and start it no more until `release`. It is killed after its grace."""
-        service = self._set(self.services[name].hold())
+        service = self._set(self.services[name].hold(why))
         if service.state is State.STOPPING and name not in self._kill_at:
             process = self._processes[name]
             process.terminate()
@@ -168,9 +183,10 @@ class Supervisor:
         if not service.is_due(now_s) or (first and not all(self.services[n].has_been_ready for n in spec.after)):
             return
         try:
-            process = Process(spec.program(), self._logs / f"{spec.name}.log")
+            process = Process(spec.program(), self._logs / f"{spec.name}.log", self._keep_open)
         except (ProgramError, OSError) as error:
-            self._set(service.refused(str(error)))
+            for_now = isinstance(error, OSError) and error.errno in _FOR_NOW
+            self._set(service.delayed(str(error), now_s) if for_now else service.refused(str(error)))
             log.error("%s cannot be started: %s", spec.name, error)
             return
         self._processes[spec.name] = process
@@ -181,6 +197,17 @@ class Supervisor:
             self.services[service.name] = service
             self._changed(list(self.services.values()))
         return service
+
+    def _survive(self, what: str, act: Callable[[], None]) -> None:
+        """A failed read or write of the supervisor's own ends no service: it is logged once and tried again."""
+        try:
+            act()
+        except OSError as error:
+            if self._trouble.get(what) != str(error):
+                log.error("%s: %s; it is tried again", what, error)
+            self._trouble[what] = str(error)
+        else:
+            self._trouble.pop(what, None)
 
     def _is_stuck(self) -> bool:
         """Whether a service waits for one that failed: the start cannot go on. Later failures take nobody down."""
@@ -193,7 +220,9 @@ def bound_logs(folder: Path, most_bytes: int = LOG_BYTES) -> None:
     """Keep each log below `most_bytes`: it becomes NAME.log.1. Its writer appends, so it goes on at the start."""
     for file in folder.glob("*.log"):
         if file.stat().st_size > most_bytes:
-            with file.open("rb+") as old, file.with_suffix(".log.1").open("wb") as kept:
+            kept = file.with_suffix(".log.1")
+            kept.unlink(missing_ok=True)
+            with file.open("rb+") as old, files.append(kept) as copy:
                 while block := old.read(1 << 20):
-                    kept.write(block)
+                    copy.write(block)
                 old.truncate(0)

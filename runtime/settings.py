@@ -1,13 +1,14 @@
 """Settings: one frozen dataclass a service, read from the environment and a file, refused with all mistakes at once.
 
 A field `kafka_bootstrap` is read from `MILLRACE_KAFKA_BOOTSTRAP`, else from the key `kafka_bootstrap` of the TOML file
-named by `MILLRACE_SETTINGS_FILE`, else it has its default. Lists are comma-separated. A secret is given as a file:
-a field of type Path.
+named by `MILLRACE_SETTINGS_FILE`, else it has its default. Lists are comma-separated; in an item a
+comma is `\\,`. A secret is given as a file: a field of type Path.
 """
 
 import dataclasses
 import math
 import os
+import re
 import sys
 import tomllib
 import types
@@ -22,6 +23,7 @@ from runtime.errors import EXIT_SETTINGS, MillraceError
 
 T = TypeVar("T")
 PREFIX = "MILLRACE_"
+_COMMA = re.compile(r"(?<!\\),")
 
 
 def setting(
@@ -84,7 +86,8 @@ def _parse(text: str, kind: Any) -> Any:
         raise ValueError("expected true or false")
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        return tuple(_parse(part.strip(), item) for part in text.split(",") if part.strip())
+        parts = (part.strip().replace("\\,", ",") for part in _COMMA.split(text))
+        return tuple(_parse(part, item) for part in parts if part)
     if kind in (int, float):
         return _number(text, kind)
     return kind(text)

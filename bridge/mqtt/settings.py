@@ -3,7 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bridge.settings import WriterSettings
 from runtime.certificates import show_file
@@ -17,7 +17,7 @@ class MqttUrl:
     def __init__(self, text: str) -> None:
         parts = urlsplit(text)
         self.text = text
-        self.path = parts.path if parts.scheme == "unix" else ""
+        self.path = unquote(parts.path) if parts.scheme == "unix" else ""
         self.tls = parts.scheme == "mqtts"
         self.host = parts.hostname or ""
         self.port = parts.port or (8883 if self.tls else 1883)

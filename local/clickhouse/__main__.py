@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 import uvicorn
 
@@ -19,6 +21,8 @@ from runtime import logs
 from runtime.settings import load_or_exit
 
 log = logging.getLogger("local.clickhouse")
+HERE: Final = Path()
+"""The folder of the data."""
 
 
 class _Server(uvicorn.Server):
@@ -33,11 +37,11 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings) -> None:
     began = time.monotonic()
-    engine = Engine(settings.folder, settings.workers, settings.memory_bytes)
+    engine = Engine(HERE, settings.workers, settings.memory_bytes)
     log.info("engine is up", extra={"version": engine.version, "after_s": round(time.monotonic() - began, 2)})
     host, _, port = settings.listen.rpartition(":")
     config = uvicorn.Config(
-        App(engine, users.load(settings.folder)),
+        App(engine, users.load(HERE)),
         host=host,
         port=int(port),
         log_config=None,
@@ -52,6 +56,7 @@ def main() -> None:
     settings = load_or_exit(Settings)
     logs.configure("clickhouse", level=settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    os.chdir(settings.folder)  # a `?`, `#` or `&` in its name would end a path of chdb's or of its configuration
     asyncio.run(_serve(settings))
     log.info("stopped")
     sys.stderr.flush()

@@ -1,4 +1,5 @@
-"""mosquitto: a unix socket for the bridge, mutual TLS for devices, and plain loopback for trying out.
+"""mosquitto: a unix socket for the bridge, mutual TLS for devices, and plain loopback for trying out. It runs in its
+folder, and its configuration names files relative to it: no name of a data folder can break the configuration's syntax.
 
 Who may do what stands in one access list: `pattern … %c` for devices, whose client id is their certificate's CN (TLS)
 or stands for the identity (plain loopback), and one user, the bridge, who may do everything and has a password; the
@@ -8,6 +9,7 @@ watch, which reads mosquitto's own figures, is the same user here.
 import base64
 import getpass
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -17,18 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Final
+from urllib.parse import quote
 
 from identity.authority import Authority
-from local import ports
-from local.engines import mqtt
+from local import files, ports
+from local.engines import mqtt, queue_file
+from local.engines.queue_file import LAST, SAVED
 from local.programs import Program, ProgramError, launch
+
+log = logging.getLogger(__name__)
 
 BRIDGE_USER: Final = "millrace_bridge"
 """No device can have this name: `_` is not in the grammar of device ids."""
 
 _TEMPLATE: Final = Path(__file__).with_name("mosquitto.conf")
-_SOCKET_BYTES: Final = 100
-"""A unix socket's path has at most 107 bytes; longer folders get a socket under the temporary folder."""
+_SOCKET: Final = "socket/mqtt"
+_SOCKET_BYTES: Final = 107
+"""The longest path of a unix socket; longer folders get a socket under $XDG_RUNTIME_DIR or the temporary folder."""
 
 _ACCESS: Final = f"""\
 pattern write d/%c/#
@@ -44,9 +51,9 @@ topic read $SYS/broker/heap/current
 _TLS: Final = """
 # devices: client id = user name = CN of the certificate
 listener {port} 127.0.0.1
-cafile {folder}/ca.crt
-certfile {folder}/server.crt
-keyfile {folder}/server.key
+cafile ca.crt
+certfile server.crt
+keyfile server.key
 require_certificate true
 use_identity_as_username true
 use_username_as_clientid true
@@ -74,7 +81,7 @@ class Mosquitto:
 
     @property
     def bridge_url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"unix://{quote(str(self.socket))}"
 
     @property
     def bridge_password_file(self) -> Path:
@@ -82,34 +89,50 @@ class Mosquitto:
 
     @property
     def socket(self) -> Path:
-        usual = self.folder / "socket" / "mqtt"
+        usual = self.folder / _SOCKET
         if len(os.fsencode(usual)) <= _SOCKET_BYTES:
             return usual
         short = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"millrace-{os.getuid()}-{short}" / "mqtt"
+        elsewhere = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        return elsewhere / f"millrace-{os.getuid()}-{short}" / "mqtt"
 
     def program(self) -> Program:
         """Write configuration, passwords and certificates; at the first start, make the bridge's session."""
         self._configure()
-        if not (self.folder / "mosquitto.db").exists():
+        self._mend()
+        if not (self.folder / SAVED).exists():
             self._make_bridge_session()
         return self._program("mosquitto.conf")
 
     def _program(self, configuration: str) -> Program:
         return Program(
             "mosquitto",
-            (_binary(), "-c", str(self.folder / configuration)),
+            (_binary(), "-c", configuration),
             lambda: mqtt.answers(self.socket),
             death_signal=signal.SIGTERM,  # it ends at once and saves its queue, which SIGKILL would lose
+            cwd=self.folder,
         )
+
+    def _mend(self) -> None:
+        """After an end on a full disk: an empty file of the queue, or one that was cut off, is put aside, and the last
+        that was saved while there was room takes its place. Without one the bridge's session is made as at first."""
+        saved, last = self.folder / SAVED, self.folder / LAST
+        if not saved.exists() or queue_file.is_whole(saved):
+            return
+        saved.replace(self.folder / f"{SAVED}.broken")
+        found = queue_file.is_whole(last)
+        if found:
+            last.replace(saved)
+        what = "the last that was saved before the disk was full" if found else "an empty queue"
+        log.error("%s is not whole: mosquitto starts with %s", saved, what, extra={"kept": f"{SAVED}.broken"})
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _private_folder(self.socket.parent)
         self.socket.unlink(missing_ok=True)
-        common = Template(_TEMPLATE.read_text()).substitute(user=getpass.getuser(), folder=self.folder)
-        bridge = _BRIDGE.format(socket=self.socket)
-        devices = _TLS.format(port=self.tls_port, folder=self.folder)
+        common = Template(_TEMPLATE.read_text()).substitute(user=getpass.getuser())
+        bridge = _BRIDGE.format(socket=_SOCKET if self.socket.is_relative_to(self.folder) else self.socket)
+        devices = _TLS.format(port=self.tls_port)
         if self.plain_port is not None:
             devices += _PLAIN.format(port=self.plain_port)
         self._write("mosquitto.conf", common + devices + bridge)
@@ -141,12 +164,7 @@ class Mosquitto:
         self._write("server.key", key.decode())
 
     def _write(self, name: str, text: str) -> None:
-        file = self.folder / name
-        temporary = file.with_name(name + ".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(text)
-        temporary.replace(file)
+        files.replace(self.folder / name, text.encode())
 
 
 def _hash(password: str, salt: bytes) -> str:
@@ -158,7 +176,7 @@ def _hash(password: str, salt: bytes) -> str:
 
 def _private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise ProgramError(f"{folder} belongs to somebody else: remove it or choose a shorter --data")
     folder.chmod(0o700)
 

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from prometheus_client import Gauge
 
@@ -141,7 +141,7 @@ def dial(settings: WatchSettings) -> socket.socket:
     if url.scheme == "unix" and url.path:
         local = socket.socket(socket.AF_UNIX)
         local.settimeout(_TIMEOUT_S)
-        local.connect(url.path)
+        local.connect(unquote(url.path))
         return local
     if url.scheme not in ("mqtt", "mqtts") or not url.hostname:
         raise ValueError(

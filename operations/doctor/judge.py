@@ -114,6 +114,16 @@ def services(told: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
         yield Finding("services", Level.OK, f"{len(told)} run")
 
 
+def full_disks(told: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
+    """`told`: the disks of `millrace status --json`."""
+    for disk in told:
+        if disk["full_since"] is not None:
+            free, size = int(str(disk["free_bytes"])), int(str(disk["size_bytes"]))
+            room = f"{free / 2**20:,.1f} MiB free of {size / 2**20:,.1f}"
+            what = f"the disk of {disk['path']} is full since {disk['full_since']}: {room}"
+            yield Finding("disk", Level.WRONG, what, "make room: docs/operations/disk-full.md")
+
+
 def worst(findings: Sequence[Finding]) -> Level:
     order = list(Level)
     return max((finding.level for finding in findings), key=order.index, default=Level.OK)

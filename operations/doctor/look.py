@@ -37,6 +37,8 @@ _TIMEOUT_S: Final = 10.0
 _BACK: Final = 50
 """Records at the end of a partition among which a tick is looked for."""
 _DAY_S: Final = 86_400
+_QUIET: Final[dict[str, Any]] = {"log_level": 2}
+"""A consumer that is closed while it still logs in would print that as a failure."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Looks:
         found = status.read(self._data)
         if found is not None:
             yield from judge.services(found["services"])
+            yield from judge.full_disks(found["disks"])
 
     def _doors(self) -> Iterator[tuple[str, Address, bool]]:
         own = self._settings
@@ -137,7 +140,9 @@ class Looks:
         return {name: {key: str(entry.value) for key, entry in one.items()} for name, one in answers.items()}
 
     def time(self) -> Iterator[Finding]:
-        with closing(clients.consumer(self._settings, clients.READER, more={"enable.partition.eof": True})) as consumer:
+        with closing(
+            clients.consumer(self._settings, clients.READER, more=_QUIET | {"enable.partition.eof": True})
+        ) as consumer:
             low, high = consumer.get_watermark_offsets(TopicPartition(names.RAW, 0), timeout=_TIMEOUT_S)
             consumer.assign([TopicPartition(names.RAW, 0, max(low, high - _BACK))])
             appended_ms, deadline = None, time.monotonic() + _TIMEOUT_S
@@ -160,7 +165,7 @@ class Looks:
         sources = {name: (names.RAW if name == "access" else names.READINGS,) for name in names.STAGES}
         groups = sources | {self._settings.sink_group: (names.RAW, names.READINGS, *names.DERIVED)}
         partitions = self._registered()[names.RAW].partitions
-        with closing(clients.consumer(self._settings, clients.READER)) as consumer:
+        with closing(clients.consumer(self._settings, clients.READER, more=_QUIET)) as consumer:
             for group, read in groups.items():
                 wanted = [TopicPartition(topic, p) for topic in read for p in range(partitions)]
                 (asked,) = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()

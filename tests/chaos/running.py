@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from local import status
+
 ROOT = Path(__file__).parents[2]
 QUIET_S = 180.0
 SIGTERM_SHARE = 0.4
@@ -66,7 +68,7 @@ class Running:
         return True
 
     def clickhouse(self) -> Client:
-        environment = dict(line.split("=", 1) for line in (self.data / "run" / "env").read_text().splitlines() if line)
+        environment = status.environment(self.data)
         url = urlsplit(environment["MILLRACE_CLICKHOUSE_URL"])
         password = Path(environment["MILLRACE_CLICKHOUSE_PASSWORD_FILE"]).read_text().strip()
         return clickhouse_connect.get_client(

@@ -15,6 +15,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from identity.authority import Authority
+from local.engines.queue_file import LAST, SAVED
+from local.guard import keep_last
 from tests.servers import KafkaServer, MosquittoServer
 
 LIMIT_S = 10.0
@@ -87,6 +89,53 @@ def test_the_broker_keeps_taking_for_a_bridge_that_is_away_over_a_restart(
         assert send(client, "d/s1/telemetry/climate", "after") == 0
     with bridge(server) as got:
         assert [got.get(timeout=LIMIT_S)[1] for _ in range(2)] == [b"before", b"after"]
+
+
+def saved_queue(server: MosquittoServer, holds: bytes) -> Path:
+    """The file of the queue, once it holds these bytes: mosquitto saves every second."""
+    file = server.engine.folder / SAVED
+    deadline = time.monotonic() + LIMIT_S
+    while not (file.exists() and holds in file.read_bytes()):
+        assert time.monotonic() < deadline, "mosquitto saves its queue"
+        time.sleep(0.05)
+    return file
+
+
+@pytest.mark.parametrize("left", [0, 40])
+def test_a_queue_that_a_full_disk_emptied_or_cut_off_is_replaced_by_the_last_whole_one(
+    mosquitto_fresh: Callable[[], MosquittoServer], left: int
+) -> None:
+    server = mosquitto_fresh()
+    with device(server, "s1") as client:
+        assert send(client, "d/s1/telemetry/climate", "acknowledged") == 0
+    file = saved_queue(server, b"acknowledged")
+    keep_last(server.engine.folder)
+    server.kill()
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data[:left])
+    server.start()
+    with bridge(server) as got:
+        assert got.get(timeout=LIMIT_S)[1] == b"acknowledged"
+
+
+def test_an_empty_file_of_the_queue_does_not_take_the_bridges_session(
+    mosquitto_fresh: Callable[[], MosquittoServer],
+) -> None:
+    server = mosquitto_fresh()
+    server.kill()
+    (server.engine.folder / SAVED).write_bytes(b"")
+    (server.engine.folder / LAST).unlink(missing_ok=True)
+    server.start()
+    with device(server, "s1") as client:
+        assert send(client, "d/s1/telemetry/climate", "early") == 0
+    with bridge(server) as got:
+        assert got.get(timeout=LIMIT_S)[1] == b"early"
+
+
+def test_what_engines_write_is_for_their_owner_only(mosquitto: MosquittoServer, kafka: KafkaServer) -> None:
+    files = [file for server in (mosquitto, kafka) for file in server.engine.folder.rglob("*") if file.is_file()]
+    assert [str(file) for file in files if file.stat().st_mode & 0o077] == []
 
 
 def test_a_device_speaks_only_as_itself(mosquitto: MosquittoServer) -> None:

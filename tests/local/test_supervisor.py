@@ -1,5 +1,6 @@
 """The supervisor over real processes: order, restarts, drain, and nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -107,6 +108,56 @@ def test_a_start_that_cannot_go_on_ends_what_runs(tmp_path: Path) -> None:
     last = {service.name: service for service in seen[-1]}
     assert (last["bad"].state, last["bad"].why) == (State.FAILED, "it is not installed")
     assert (last["good"].state, last["later"].state) == (State.STOPPED, State.STOPPED)
+
+
+def test_a_service_that_cannot_be_started_on_a_full_disk_is_tried_again(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    def program() -> Program:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return toy(tmp_path, "a")
+
+    supervisor = supervise(tmp_path, Spec("a", program))
+    supervisor.look(time.monotonic())
+    assert supervisor.services["a"].state is State.RESTARTING
+    assert "No space left" in (supervisor.services["a"].why or "")
+    until(supervisor, lambda: supervisor.is_ready)
+    assert len(tries) == 3
+    supervisor.drain()
+
+
+def test_the_supervisor_survives_a_write_that_fails(tmp_path: Path) -> None:
+    looks: list[bool] = []
+
+    def on_a_full_disk(supervisor: Supervisor) -> None:
+        looks.append(supervisor.is_ready)
+        if supervisor.is_ready and len(looks) > 3:
+            supervisor.request_stop()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "logs").mkdir()
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    specs = [Spec("a", lambda: toy(tmp_path, "a"))]
+    try:
+        assert Supervisor(specs, tmp_path / "logs", at_each_look=(on_a_full_disk,)).run()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (tmp_path / "ended").read_text() == "a\n"
+
+
+def test_a_service_held_with_a_reason_says_it_until_it_is_released(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path, Spec("a", lambda: toy(tmp_path, "a")))
+    until(supervisor, lambda: supervisor.is_ready)
+    supervisor.hold("a", time.monotonic(), "the disk is full")
+    until(supervisor, lambda: supervisor.services["a"].state is State.STOPPED)
+    assert supervisor.services["a"].why == "the disk is full"
+    supervisor.release("a")
+    until(supervisor, lambda: supervisor.is_ready)
+    assert supervisor.services["a"].why is None
+    supervisor.drain()
 
 
 def test_one_that_is_never_ready_is_started_again(tmp_path: Path) -> None:
