@@ -104,7 +104,7 @@ class Bed:
     out: Any = None
 
     def renew(self) -> int:
-        """Topics made anew, policy and registry written. Returns how many records that are."""
+        """Topics re-created, policy and registry written. Returns how many records that are."""
         found = admin(self.settings)
         for topic in (names.RAW, names.READINGS, names.state_topic("access"), names.CONTROL):
             if topic in found.list_topics(timeout=10).topics:

@@ -109,7 +109,7 @@ class Bed:
         self.settings = settings
 
     def renew(self) -> None:
-        """Topics made anew."""
+        """Topics re-created."""
         found = admin(self.settings)
         for topic in (names.RAW, names.READINGS, names.ANOMALIES, names.INCIDENTS, names.state_topic("anomaly")):
             if topic in found.list_topics(timeout=10).topics:

@@ -97,7 +97,7 @@ class Bed:
     now_ms: int = NOW_MS
 
     def renew(self) -> None:
-        """Topics made anew."""
+        """Topics re-created."""
         found = admin(self.settings)
         mine = (names.RAW, names.READINGS, *names.STAGES[self.stage], names.state_topic(self.stage), names.CONTROL)
         for topic in mine:

@@ -150,7 +150,7 @@ def _acknowledged(port: int) -> int:
 
 
 def _settled(acknowledged: Callable[[], int]) -> int:
-    """The count once it stands still."""
+    """The count once it no longer grows."""
     last = -1
     while (now := acknowledged()) != last or now <= 0:
         last = now

@@ -46,7 +46,7 @@ def _sustained(running: Running) -> Iterable[Figure]:
 
 
 def _steady(running: Running) -> float:
-    """Messages a second whose fate ClickHouse was told from ten seconds after the first one until the sending ended."""
+    """Messages a second whose verdict ClickHouse stored, from ten seconds after the first one until sending ended."""
     return float(
         running.clickhouse()
         .query(

@@ -1,11 +1,11 @@
 """`telemetry.anomalies`: readings that a detector found strange, one row each; one record for each tick and for each
-record of readings that holds some. Of an incident that lasts the first ones are told, the others only counted in its
+record of readings that holds some. Of a long incident the first ones are written, the others only counted in its
 `points`.
 
 Version 1.
     incident       id of the incident it belongs to (schemas/incidents.py)
     detector       name of the detector in the settings: residual, limits, rate, stuck, silence, shift …
-    device, publisher, channel, metric   the series; of a silence the last that was heard of
+    device, publisher, channel, metric   the series; of a silence the last that sent a reading
     time           of the reading; of a silence when it was noticed
     received_at    of the reading; of a silence stream time when it was noticed
     value          of the reading; null for a silence

@@ -32,10 +32,10 @@ COUNTS: Final = (
 
 
 def table(headers: Headers | None) -> dict[str, bytes]:
-    """Headers as a dictionary. A key that stands twice is refused: two readers could see two values."""
+    """Headers as a dictionary. A duplicate key is rejected: two readers could see different values."""
     found = dict(headers or ())
     if len(found) != len(headers or ()):
-        raise ContractError("record headers: a key stands twice")
+        raise ContractError("record headers: duplicate key")
     return found
 
 
@@ -46,7 +46,7 @@ def number(found: Mapping[str, bytes], key: str) -> int:
     except KeyError:
         raise ContractError(f"record header {key!r} is missing") from None
     except ValueError:
-        raise ContractError(f"record header {key!r} is no number: {found[key][:40]!r}") from None
+        raise ContractError(f"record header {key!r} is not a number: {found[key][:40]!r}") from None
 
 
 def kind_of(found: Mapping[str, bytes]) -> Kind:

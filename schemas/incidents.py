@@ -1,4 +1,4 @@
-"""`telemetry.incidents`: what becomes of incidents, one row for each opening, change worth telling and closing; one
+"""`telemetry.incidents`: changes of incidents, one row for each opening, significant change and closing; one
 record for each tick and for each record of readings that changes some.
 
 An incident's id is made of what it is about, so that parts of a group's incident from several partitions have one id

@@ -6,7 +6,7 @@ Version 1.
     publisher      in whose partition it lives
     state          vocabulary.Presence
     reason         telemetry, connected, disconnected, will, silence, removed (from the registry, or from this gateway)
-    since          when it came or went, as far as is known (for a silence: when it was last heard of)
+    since          when it came or went, as far as is known (for a silence: time of its last message)
     time           stream time at which that was decided
     last_seen      receipt of the last message
     expected_s     how long it may be silent, as learned; null while it is not known

@@ -46,7 +46,7 @@ class Checker:
         found: dict[str, Node] = {}
         for key, line, value in node.value:
             if key in found:
-                self.wrong(line, f"{what}: {key!r} stands twice")
+                self.wrong(line, f"{what}: {key!r} is given twice")
             elif known is not None and key not in known:
                 self.wrong(line, f"{what}: unknown key {key!r}{hint(key, known)}")
             else:

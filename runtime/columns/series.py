@@ -209,7 +209,7 @@ class _Names:
         self._same: Int64 | None = None
 
     def narrow(self, rows: Int64) -> None:
-        """Only these rows are left. A word that stands twice in the dictionary has one code from now on."""
+        """Only these rows are left. A word that occurs twice in the dictionary has one code from now on."""
         if self._same is None:
             first: dict[str, int] = {}
             self._same = np.array([first.setdefault(w, i) for i, w in enumerate(self.words.to_pylist())])

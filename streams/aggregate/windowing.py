@@ -104,7 +104,7 @@ class _Checker(Checker):
             elif text == DEVICE:
                 self.wrong(item.line, f"{what}: {text!r} is what rows of single devices are called")
             elif text in found:
-                self.wrong(item.line, f"{what}: {text!r} stands twice")
+                self.wrong(item.line, f"{what}: {text!r} is given twice")
             else:
                 found.append(text)
         return tuple(found)

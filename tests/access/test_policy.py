@@ -19,7 +19,7 @@ MISTAKES = [
     ("roles:\n  a: {publish: [telemetry/+]}", "names must be * or match"),
     ("roles:\n  a: {publish: [control/x]}", "expected control/{name}/{name}"),
     ("roles:\n  'a b': {publish: []}", "f:2: role 'a b': names must match"),
-    ("roles:\n  a: {publish: []}\n  a: {publish: []}", "f:3: roles: 'a' stands twice"),
+    ("roles:\n  a: {publish: []}\n  a: {publish: []}", "f:3: roles: 'a' is given twice"),
     ("roles:\n  a: {publish: [], metrics: [t]}", "metrics must be a mapping, not a list"),
     ("roles:\n  a: {publish: [], metrics: {t: {min: 5, max: 1}}}", "f:2: role a: metrics: t: min 5 is above max 1"),
     ("roles:\n  a: {publish: [], metrics: {t: {min: low}}}", "metrics: t: min must be a number, not 'low'"),

@@ -62,7 +62,7 @@ def policy_text(roles: dict[str, Any], unknown: str | None) -> str:
 
 
 class World:
-    """Makes records, and tells the oracle of each what the stage is told."""
+    """Makes records, and gives each to the oracle as to the stage."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A partition for tests: say what comes, read what was told."""
+"""A partition for tests: feed records, read what was written."""
 
 from typing import Any
 

@@ -79,7 +79,7 @@ def test_how_long_a_value_usually_repeats_is_learnt() -> None:
     usual = [float(n // 10) for n in range(400)]  # ten of each
     assert not run(text, usual).anomalies
     found = run(text, [*usual, *[-1.0] * 60])
-    assert len(found.anomalies) == 20, "the first twenty that are told of 21 from the fortieth on"
+    assert len(found.anomalies) == 20, "the first twenty that are written of 21 from the fortieth on"
     assert found.opened()[0]["explanation"].startswith("-1 for 40 readings")
     assert not run(text, [5.0] * 300).anomalies, "what never changed is not known to change"
 

@@ -1,4 +1,4 @@
-"""Silence: found at ticks, one incident a device, an end when the series is heard of again."""
+"""Silence: found at ticks, one incident a device, an end when the series sends again."""
 
 from tests.anomaly.partition import Partition
 
@@ -68,7 +68,7 @@ def test_the_usual_interval_is_learnt_and_slow_devices_have_time() -> None:
     for n in range(60):
         found.say(*[{"device": "fast", "value": 1.0}] + ([{"device": "slow", "value": 1.0}] if n % 10 == 0 else []))
         found.tick(120)
-    assert not found.incidents, "slow was heard of six times only"
+    assert not found.incidents, "slow sent six readings only"
     speak(found, 30, ("slow", "t"), every_s=1200)
     names = [row["device"] for row in found.opened()]
     assert names == ["fast"]

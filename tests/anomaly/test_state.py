@@ -42,7 +42,7 @@ def _as_promised(record: Record, told: object) -> None:
 
 
 def fingerprint(seed: int, records: int) -> str:
-    """Of all that is told and remembered."""
+    """Of all that is written and stored."""
     stage, world, found = AnomalyStage(), World(seed), hashlib.sha256()
     state = stage.create(0)
     for record in world.records(records):

@@ -168,7 +168,7 @@ def test_the_fleet_speaks_while_processes_are_killed_one_by_one_and_the_ledger_r
 
 
 def _kill(service: str) -> None:
-    """kill -9 from the host: `docker kill` would count as a wish to stop."""
+    """kill -9 from the host: `docker kill` would count as a manual stop."""
     found = inspect(service)
     restarts = found["RestartCount"]
     os.kill(found["State"]["Pid"], signal.SIGKILL)

@@ -26,7 +26,7 @@ BURNT = {"ReadingsBudgetBurning"}
 FLOWS = """sum(rate(millrace_access_readings_total[10s])) > 0 and sum(rate(millrace_relay_ticks_total[6s])) > 0
 and sum(rate(millrace_sink_rows_total{table="readings"}[10s])) > 0
 and sum(millrace_kafka_group_lag_records{group="access"}) >= 0"""
-"""Readings are accepted and stored, time is told, and access has committed for the first time."""
+"""Readings are accepted and stored, ticks are sent, and access has committed for the first time."""
 YEAR_MS = 365 * 86_400_000
 
 

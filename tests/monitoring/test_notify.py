@@ -54,7 +54,7 @@ CLOSED = replace(OPEN, closed_ms=NOW - S)
     ("before", "at", "until"),
     [
         ({"00ab": Sent(NOW - 3600 * S)}, NOW, NOW),  # known for long: ends at once
-        ({"00ab": Sent(NOW - 100 * S)}, NOW, NOW + 200 * S),  # people may not have heard of it yet
+        ({"00ab": Sent(NOW - 100 * S)}, NOW, NOW + 200 * S),  # people may not have been notified yet
         ({}, NOW, NOW + 300 * S),  # opened and closed between two looks, or while we were away
     ],
 )

@@ -186,7 +186,7 @@ class Oracle:
                     most = time + self.rules.within_ms * 3 // 2
                     entry.heat = min(max(entry.heat or time, time) + self.step(), most)
                 else:
-                    entry.kept -= 1  # that it went was kept back, and is told now
+                    entry.kept -= 1  # that it went was kept back, and is written now
                 times = [t for t in (entry.seen, entry.since) if t is not None]
                 self.become(entry, "offline", "silence", max(times))
                 out.append(self.say(device))

@@ -210,7 +210,7 @@ def test_a_restless_device_is_held_and_what_was_kept_back_is_counted() -> None:
     assert found == [came, went, came, went, came], "more than four changes at once"
     assert t.state.sizes()["held"] == 1
     assert t.at(599) == []
-    assert t.at(600) == [went], "calm again, and what it is then is told"
+    assert t.at(600) == [went], "calm again, and its state then is written"
     assert t.last["flaps"] == 14 and t.last["since"] == moment(0)
     assert t.state.sizes()["held"] == 0
 

@@ -116,7 +116,7 @@ class Device:
 
 
 def rows_of(service: StageService, device: str) -> list[dict[str, Any]]:
-    """All that was told of a device, repeats dropped."""
+    """All rows written for a device, duplicates dropped."""
     found = []
     for _, one in service.told(PRESENCE, partition_of(device.encode(), PARTITIONS)):
         headers = table(one.headers())
@@ -155,7 +155,7 @@ def test_devices_come_go_fall_silent_and_come_back(platform: StageService, mosqu
         until(lambda: told_of(platform, "quiet") == [came, silent], 40, "the silence")
         row = rows_of(platform, "quiet")[-1]
         assert row["since"] == row["last_seen"] and row["expected_s"] >= 9
-        # it was heard at the tick before its last message was received: so much earlier it may be told
+        # it was heard at the tick before its last message was received: so much earlier it may be written
         assert (row["time"] - row["since"]).total_seconds() >= row["expected_s"] - TICK_S
         quiet.say()
         until(lambda: told_of(platform, "quiet")[2:] == [("online", "telemetry")], 20, "its word")

@@ -1,4 +1,4 @@
-"""One partition, told in seconds: what happens when, and what is told of it."""
+"""One partition on a timeline in seconds: events in, output rows out."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.presence.support import NOW_MS, control, data, event, registered, row
 
 
 class Timeline:
-    """`at(s)` lets time pass, a tick a second, `says` and `told` let things happen; all return what was told since, as
+    """`at(s)` lets time pass, a tick a second, `says` and `told` let things happen; all return the rows since, as
     (device, state, reason)."""
 
     def __init__(self, rules: str = "") -> None:

@@ -22,7 +22,7 @@ RULES = [
 
 
 class World:
-    """Makes records, and tells the oracle of each what the stage is told."""
+    """Makes records, and gives each to the oracle as to the stage."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)

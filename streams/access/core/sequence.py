@@ -82,7 +82,7 @@ class Sequences:
         before_boot[1:], before_seq[1:] = boot[:-1], seq[:-1]
         stored = self.boots[groups.device, 0]
         before_seq[groups.starts] = self.highest[groups.device, 0]
-        # a device never heard of may begin with any boot
+        # an unknown device may begin with any boot
         before_boot[groups.starts] = np.where(stored == NO_BOOT, boot[groups.starts], stored)
         return (boot == before_boot) & (seq == before_seq + 1)
 

@@ -189,7 +189,7 @@ class State:
         return self._add(device) if found == NONE else found
 
     def numbers(self, ids: Any) -> Int32:
-        """The number of each id; NONE where it is no device id or a stranger for whom there is no room."""
+        """The number of each id; NONE where it is not a valid device id, or unknown and the table is full."""
         found = self.devices.find(ids)
         if (found == NONE).any():
             new = ids.filter(pa.array(found == NONE)).unique().to_pylist()
@@ -320,7 +320,7 @@ def _stop_if_same(found: pa.RecordBatch) -> None:
     if len(reasons) == 1 and len(found.column("publisher").unique()) >= _BUG_DEVICES:
         raise FatalError(
             f"all {len(found)} messages of a record failed with {reasons[0].as_py()!r}: a bug, not their fault. Nothing"
-            " of it was written; the error logged before has the place. Go back to the version before, or mend it"
+            " of it was written; the error logged before has the place. Roll back to the version before, or fix it"
         )
 
 

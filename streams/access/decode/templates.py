@@ -5,7 +5,7 @@ the text "\\x7f" + i. The markers' places in the answer say what each hole means
 treat the same whatever the hole holds, is no template: such messages go the slow way.
 
 Learning costs tens of microseconds, so a skeleton must be seen twice, a batch learns so many at most, and when the
-bounds are reached all is forgotten and learned anew: a sender that invents shapes costs a little time, never memory.
+bounds are reached all is forgotten and learned again: a sender that invents shapes costs a little time, never memory.
 """
 
 import re
@@ -60,7 +60,7 @@ class Templates:
         return self._rows.filled
 
     def next_batch(self) -> None:
-        """Forget everything if a bound was reached. Codes of names begin anew then."""
+        """Forget everything if a bound was reached. Codes of names are then reassigned."""
         full = max(len(self._ids) / MAX_TEMPLATES, self._rows.size / _MAX_READINGS, len(self._names.known) / MAX_KNOWN)
         self._names.next_batch()
         if self._spoilt or full >= 1:
@@ -132,7 +132,7 @@ def marked(skeleton: str) -> tuple[str, int, int]:
             strings += 1
             return f'"{_SIGN}{strings - 1}"'
         if skeleton[found.start() - 1] not in ":[, " or skeleton[found.end()] not in ",]} ":
-            raise Invalid("json", "a hole is no number")
+            raise Invalid("json", "a placeholder is not a number")
         holes += 1
         return str(_MARK + holes - 1)
 

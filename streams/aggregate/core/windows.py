@@ -1,7 +1,7 @@
 """Open windows of series: (series, window) → slot, and what was folded into each.
 
 Slots are numbered in order of creation. A closed slot is forgotten and its number not used again, until so many are
-closed that the table is made anew.
+closed that the table is rebuilt.
 """
 
 from typing import Any, Final

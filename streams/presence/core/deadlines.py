@@ -32,7 +32,7 @@ class Deadlines:
             np.minimum.at(self._bounds, blocks[early], due[early])
 
     def passed(self, now: int, most: int) -> Int32:
-        """Devices whose deadline is at or before `now`, ascending, at most so many. They stay until put anew."""
+        """Devices whose deadline is at or before `now`, ascending, at most so many. They stay until set again."""
         found: list[Int32] = []
         for block in positions(self._bounds <= now).tolist():
             start = block << _BLOCK_BITS

@@ -20,7 +20,7 @@ _MS: Final = pa.timestamp("ms", "UTC")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be told, one entry a row: numbers of `device` and `publisher`, `state` as Is and `why` as Why, times
+    """Rows to write, one entry per row: numbers of `device` and `publisher`, `state` as Is and `why` as Why, times
     in milliseconds; `seen_ms` BEFORE and `expected_ms` NaN where there is none."""
 
     device: Int32

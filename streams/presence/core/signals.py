@@ -1,4 +1,4 @@
-"""Who spoke in a record of telemetry.readings, and who was told to have come or gone."""
+"""Which devices sent messages in a record of telemetry.readings, and which were reported to connect or disconnect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

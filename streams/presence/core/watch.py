@@ -4,7 +4,7 @@ Time is stream time, which only ticks move; a device was heard when stream time 
 say. Where two ticks lie further apart than `standstill`, the platform stood still and nobody could be heard: that time
 is left out (`clock` counts without it), so that an outage of Kafka is no silence of devices.
 
-A record changes a device at most once: what comes and goes within it is counted, and only where it ends is told.
+A record changes a device at most once: what comes and goes within it is counted, and only the final state is written.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ MOST_LOOKS: Final = 100_000
 
 @dataclass(slots=True)
 class _Moves:
-    """Devices, each once, that changed in a record: how often, what they are now, why and since when; `row`: where it
-    was told."""
+    """Devices, each once, that changed in a record: how often, what they are now, why and since when; `row`: the row
+    that reported it."""
 
     device: Int32
     changes: Int32
@@ -60,7 +60,7 @@ class Watch:
         self.devices.columns.seen_ms[spoke] = received_ms[row]
         if len(told):
             self._hear(np.union1d(spoke, told[(told != NONE) & (found.state == Is.ONLINE)]))
-            # of whom more is told than that they spoke, that alone counts
+            # for devices whose connects were reported, only these count
             others = ~np.isin(spoke, told)
             moves = self._back(spoke[others], row[others], received_ms) + self._moved(found, told, received_ms)
         else:
@@ -144,7 +144,7 @@ class Watch:
         return _Moves(devices, np.ones(size, np.int32), state, why, received_ms[row], row)
 
     def _moved(self, found: Signals, told: Int32, received_ms: Int64) -> _Moves:
-        """Devices that were told to have come or gone, as often as that changed something."""
+        """Devices reported to connect or disconnect, as often as that changed their state."""
         known = positions(told != NONE)
         groups = Grouped(told[known])
         order = known[groups.order]
@@ -172,7 +172,7 @@ class Watch:
         restless = damping.is_restless(heat, self.time_ms, rules)
         if restless.any():
             self.devices.hold(devices[restless])
-        # who is held and was told to be there stays so until it is silent or calm
+        # a device that is held and was reported online stays so until it is silent or calm
         was = columns.told[devices]
         tells = (moves.state != was) & ~(columns.held[devices] & (was == Is.ONLINE))
         columns.kept[devices] += moves.changes - tells
@@ -240,7 +240,7 @@ class Watch:
         return self._ends(devices, Why.SILENCE)
 
     def _calm(self) -> Changes | None:
-        """Those that have calmed down are held no longer; what was kept back of them is told now."""
+        """Those that have calmed down are held no longer; what was kept back of them is written now."""
         columns, held = self.devices.columns, self.devices.held
         calm = held[damping.is_calm(columns.heat_ms[held], self.time_ms, self.rules)][: MOST_ROWS // 2]
         if not len(calm):
@@ -249,7 +249,7 @@ class Watch:
         return self._tell(self._let_out(calm))
 
     def _let_out(self, devices: Int32) -> Int32:
-        """Of these, those whose last change was kept back; it is about to be told."""
+        """Of these, those whose last change was kept back; it is about to be written."""
         columns = self.devices.columns
         found: Int32 = devices[columns.now[devices] != columns.told[devices]]
         columns.kept[found] -= 1
