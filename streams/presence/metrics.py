@@ -6,12 +6,8 @@ from prometheus_client import Counter
 from streams.presence.core.devices import Is, Why
 from streams.presence.core.rows import Changes
 
-CHANGES = Counter(
-    "millrace_presence_changes_total", "changes written, by new state and reason", ["state", "reason"]
-)
-KEPT_BACK = Counter(
-    "millrace_presence_kept_back_total", "changes suppressed by damping, counted with the next row"
-)
+CHANGES = Counter("millrace_presence_changes_total", "changes written, by new state and reason", ["state", "reason"])
+KEPT_BACK = Counter("millrace_presence_kept_back_total", "changes suppressed by damping, counted with the next row")
 REFUSED = Counter("millrace_presence_refused_total", "rules and registry records in band that could not be read")
 
 _BY_REASON = {
