@@ -41,7 +41,9 @@ def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
         if drop:
             work.drop(work.aside)
         else:
-            click.echo(f"the old table is {work.aside}; `DROP TABLE {work.aside}` when it is not needed")
+            click.echo(
+                f'the old table is {work.aside}; `millrace sql --owner "DROP TABLE {work.aside}"` when it is not needed'
+            )
     finally:
         work.close()
 

@@ -24,6 +24,7 @@ from cli.backup import BackupSettings
 from cli.errors import Exit
 from cli.init import InitSettings
 from cli.main import millrace
+from cli.sql import SqlSettings
 from local.fleet.settings import FleetSettings
 from monitoring.notify.settings import NotifySettings
 from monitoring.receivers import ReceiverSettings
@@ -85,7 +86,7 @@ COMMANDS: dict[str, Case] = {
     "fleet replay": Case(("{folder}/a.csv",), (FleetSettings, ClickHouseSettings)),
     "tail": Case(("telemetry.raw",), K),
     "size": Case(("--devices", "10"), alone=True),
-    "sql": Case(("SELECT 1",), C),
+    "sql": Case(("SELECT 1",), (SqlSettings,)),
     "trace": Case(("d-1",), B),
     "replay": Case(("denied", "--since", "1h"), B),
     "ledger": Case((), C),

@@ -322,13 +322,13 @@ def environment(database: MigrationSettings, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("environment")
-def test_sql_prints_a_table_or_any_format(db: ClickHouse) -> None:
+def test_sql_prints_lines_for_a_pipe_or_any_format(db: ClickHouse) -> None:
     query = "SELECT 1.5 AS value, 'a' AS name, NULL AS nothing, toDate('2026-01-02') AS day"
     run = CliRunner().invoke(sql_command, [query])
     assert run.exit_code == 0
     assert [text.split() for text in run.output.splitlines()] == [
         ["value", "name", "nothing", "day"],
-        ["1.5", "a", "NULL", "2026-01-02"],
+        ["1.5", "a", "\\N", "2026-01-02"],
     ]
     run = CliRunner().invoke(sql_command, ["SELECT 1 AS a", "--format", "JSONEachRow"])
     assert run.output == '{"a":1}\n'
