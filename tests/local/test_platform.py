@@ -103,7 +103,7 @@ def test_status_where_nothing_ever_ran_is_an_error_that_says_how_to_start(
     tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     done = millrace("status", "--data", str(tmp_path / "none"), *more)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode != 0 and not done.stdout
     assert "`millrace up" in done.stderr
 
 
