@@ -9,7 +9,7 @@ import click
 from cli.context import local_option
 from cli.scale import change
 from local import scale as counts
-from local import status as told
+from local import status as status_file
 from runtime.errors import MillraceError
 
 ORDER: Final = ("sink", "presence", "anomaly", "aggregate", "access", "relay", "bridge-http", "bridge", "watch")
@@ -33,7 +33,7 @@ def restart(names: tuple[str, ...], data: Path) -> None:
     wrong = [name for name in names if name not in ORDER]
     if wrong:
         raise click.BadParameter(f"{', '.join(wrong)}: expected some of {', '.join(ORDER)}", param_hint="SERVICE")
-    if not told.is_running(data):
+    if not status_file.is_running(data):
         raise RestartError(f"nothing runs on {data}: `millrace up` starts it")
     wanted = counts.read(data / "run")
     for name in (name for name in ORDER if name in names or not names):

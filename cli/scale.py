@@ -9,7 +9,7 @@ import click
 
 from cli.context import local_option
 from local import scale as counts
-from local import status as told
+from local import status as status_file
 from runtime.errors import MillraceError, RefusedError
 
 CHANGE_S: Final = 120.0
@@ -33,11 +33,11 @@ def scale(wanted: tuple[str, ...], data: Path) -> None:
 
 def change(data: Path, wanted: Mapping[str, int], limit_s: float = CHANGE_S) -> None:
     """Want so many, and wait until it is so. Raises RefusedError, ScaleError."""
-    if not told.is_running(data):
+    if not status_file.is_running(data):
         raise RefusedError(f"nothing runs on {data}: `millrace up --data {data} --detach` starts it")
     counts.ask(data / "run", wanted)
     deadline = time.monotonic() + limit_s
-    while not counts.is_so(found := told.read(data) or {"services": []}, wanted):
+    while not counts.matches(found := status_file.read(data) or {"services": []}, wanted):
         kinds = {one for name in wanted for one in counts.of_kind(name, [s["name"] for s in found["services"]])}
         states = {s["name"]: f"{s['state']} {s.get('why', '')}".strip() for s in found["services"]}
         failed = any(wanted.values()) and any(states[name].startswith("failed") for name in kinds)

@@ -15,7 +15,7 @@ import orjson
 from cli.context import folder_option, forget_places, local_option, settings
 from cli.target import DATA_ENV
 from local import files
-from local import status as told
+from local import status as status_file
 from local.disks import Disks, space
 from local.folder import prepare
 from local.platform import PORTS, USUAL, Platform, missing
@@ -84,7 +84,7 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
 @local_option
 def status(as_json: bool, endpoint: str | None, data: Path) -> None:
     """What runs, where it is, and the ledger. Example: millrace status --json"""
-    found = told.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}, "disks": []}
+    found = status_file.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}, "disks": []}
     if endpoint is not None:
         click.echo(_port(found, endpoint, data))
         return
@@ -99,15 +99,15 @@ def down(data: Path) -> None:
 
     Example: millrace down
     """
-    if not told.is_running(data):
+    if not status_file.is_running(data):
         click.echo(f"nothing runs on {data}")
         return
-    pid = told.pid_of(data)
+    pid = status_file.pid_of(data)
     assert pid is not None
     with suppress(ProcessLookupError):  # it ended just now
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_S
-    while told.is_running(data):
+    while status_file.is_running(data):
         if time.monotonic() > deadline:
             raise UpError(f"process {pid} still runs after {DOWN_S:.0f} s: see {data / 'logs'}")
         time.sleep(_LOOK_S)
@@ -122,36 +122,36 @@ def _check_machine() -> None:
 
 
 def _in_the_foreground(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:
-    with told.lock(data) as programs:
+    with status_file.lock(data) as programs:
         logs.configure("up", form="human")
         platform = Platform.on(data, insecure, int(brokers) if brokers else None)
         files.replace(platform.run / PORTS, orjson.dumps(platform.port))
-        told.write_environment(platform.run, platform.client_environment())
+        status_file.write_environment(platform.run, platform.client_environment())
         specs, endpoints = platform.specs(), platform.endpoints()
         if engines:
             specs = [spec for spec in specs if spec.one_shot or spec.name not in SERVICE_NAMES]
 
         def changed(services: Any) -> None:
-            found = told.describe(services, supervisor.specs, endpoints, spaces.spaces.values())
+            found = status_file.describe(services, supervisor.specs, endpoints, spaces.spaces.values())
             found["command"] = platform.command()
             publisher.publish("status.json", orjson.dumps(found))
-            publisher.publish("targets.json", told.targets(supervisor.specs))
+            publisher.publish("targets.json", status_file.targets(supervisor.specs))
 
         def look_at_disks(supervisor: Supervisor) -> None:
             if spaces.look(time.monotonic()):
                 changed(list(supervisor.services.values()))
             publisher.flush(time.monotonic())
 
-        publisher, spaces = told.Publisher(platform.run), Disks(platform.folders())
+        publisher, spaces = status_file.Publisher(platform.run), Disks(platform.folders())
         parts = (platform.guard(), look_at_disks, Follower(platform.run, platform.worker))
         supervisor = Supervisor(specs, platform.logs, changed, parts, keep_open=(programs,))
         if not supervisor.run():
-            raise UpError(_failures(told.read(data) or {}, data))
+            raise UpError(_failures(status_file.read(data) or {}, data))
 
 
 def _detached(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:
-    if told.is_running(data):
-        with told.lock(data):  # says so and how to go on
+    if status_file.is_running(data):
+        with status_file.lock(data):  # says so and how to go on
             pass
     log = data / "logs" / "supervisor.log"
     argv = [sys.executable, "-m", "cli.main", "up", "--data", str(data)]
@@ -167,7 +167,7 @@ def _detached(data: Path, insecure: bool, brokers: str | None, engines: bool) ->
             start_new_session=True,
         )
     _wait_ready(child, data, log)
-    found = told.read(data) or {}
+    found = status_file.read(data) or {}
     click.echo(f"the platform on {data} is ready")
     for name, where in found["endpoints"].items():
         click.echo(f"  {name:12}{where or '(closed)'}")
@@ -196,7 +196,7 @@ def _full(found: dict[str, Any]) -> list[str]:
 def _wait_ready(child: "subprocess.Popen[bytes]", data: Path, log: Path) -> None:
     deadline = time.monotonic() + READY_S
     while True:
-        found = told.read(data) or {}
+        found = status_file.read(data) or {}
         mine = found.get("supervisor") == child.pid
         if mine and found["ready"]:
             return

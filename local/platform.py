@@ -237,6 +237,6 @@ def _java_works() -> bool:
     java = shutil.which("java")
     if java is None:
         return False
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = told.partition('version "')[2].partition(".")[0].partition('"')[0]
+    printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = printed.partition('version "')[2].partition(".")[0].partition('"')[0]
     return version.isdecimal() and int(version) >= kafka.OLDEST_JAVA

@@ -50,9 +50,9 @@ def read(run: Path) -> dict[str, int]:
     return found
 
 
-def is_so(told: Mapping[str, Any], wanted: Mapping[str, int]) -> bool:
+def matches(found: Mapping[str, Any], wanted: Mapping[str, int]) -> bool:
     """Whether a status shows as many as wanted: the wanted ones well, none more. 0: their processes are gone."""
-    states = {s["name"]: s["state"] for s in told["services"]}
+    states = {s["name"]: s["state"] for s in found["services"]}
     for name, count in wanted.items():
         names = [name_of(name, number) for number in range(1, count + 1)]
         if set(of_kind(name, states)) != set(names or [name]):

@@ -121,7 +121,7 @@ class Service:
         """Its process ended with this exit code (negative: by that signal)."""
         if self.one_shot and code == 0 and self.state is not State.STOPPING:
             return replace(self, state=State.DONE, pid=None, why=None)
-        why = _told(code)
+        why = _reason(code)
         if self.state is State.STOPPING:
             return replace(self._move(Event.ENDED), pid=None)
         if code in STAY_DOWN:
@@ -176,7 +176,7 @@ def delay_s(failures: int) -> float:
     return _RETRY.limit_s(failures)
 
 
-def _told(code: int) -> str:
+def _reason(code: int) -> str:
     if code < 0:
         return f"ended by signal {-code}"
     return f"exit code {code}" + (f": {STAY_DOWN[code]}, see its log" if code in STAY_DOWN else "")

@@ -37,7 +37,7 @@ def test_workers_come_and_go_as_wanted_and_leave_in_peace(tmp_path: Path) -> Non
 
     def is_so(**wanted: int) -> Callable[[], bool]:
         scale.ask(tmp_path, wanted)
-        return lambda: scale.is_so(status.describe(list(supervisor.services.values()), supervisor.specs, {}), wanted)
+        return lambda: scale.matches(status.describe(list(supervisor.services.values()), supervisor.specs, {}), wanted)
 
     until(lambda: supervisor.is_ready)
     sink = supervisor.services["sink"].pid
