@@ -147,7 +147,7 @@ def load(cls: type[T], environment: Mapping[str, str] | None = None, required: C
             text, where = environment[name], name
         elif f.name in given:
             found = given[f.name]
-            text = ",".join(map(str, found)) if isinstance(found, list) else str(found)
+            text = ",".join(str(item).replace(",", "\\,") for item in found) if isinstance(found, list) else str(found)
             where = f"{f.name} in {environment[PREFIX + 'SETTINGS_FILE']}"
         elif name in required or (f.default is MISSING and f.default_factory is MISSING):
             mistakes.append(f"{name} is not set: {f.metadata['doc']}")

@@ -23,6 +23,13 @@ def test_values_come_from_the_environment_then_the_file_then_the_default(tmp_pat
     assert got == Example("env", 20, True, "json", None, ("x", "y"))
 
 
+def test_an_item_of_a_list_may_hold_a_comma(tmp_path: Path) -> None:
+    assert load(Example, {"MILLRACE_NAME": "a", "MILLRACE_HOSTS": r"x\,y, z"}).hosts == ("x,y", "z")
+    file = tmp_path / "s.toml"
+    file.write_text('name = "file"\nhosts = ["x,y", "z"]\n')
+    assert load(Example, {"MILLRACE_SETTINGS_FILE": str(file)}).hosts == ("x,y", "z")
+
+
 def test_every_mistake_is_reported_at_once_with_name_value_and_meaning() -> None:
     bad = {"MILLRACE_SIZE_BYTES": "0", "MILLRACE_FAST": "perhaps", "MILLRACE_FORM": "xml"}
     with pytest.raises(SettingsError) as caught:
