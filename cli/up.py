@@ -29,6 +29,7 @@ from runtime.errors import MillraceError
 READY_S: Final = 120.0
 DOWN_S: Final = 120.0
 _LOOK_S: Final = 0.1
+_ROOM_BYTES: Final = 64 << 10
 SERVICE_NAMES: Final = frozenset(row.name for row in SERVICES)
 _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 
@@ -69,6 +70,7 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
     forget_places()
     os.environ[DATA_ENV] = str(data)  # for `millrace init`, which runs as a service
     try:
+        _check_room(data)
         if detach:
             _detached(data, insecure, brokers, engines)
         else:
@@ -119,6 +121,13 @@ def _check_machine() -> None:
     if lacking:
         lines = "".join(f"\n  {what.what}\n      {what.command}" for what in lacking)
         raise UpError(f"this machine lacks:{lines}\n`make setup` installs all of it where it may")
+
+
+def _check_room(data: Path) -> None:
+    """Raises OSError on a full disk, on which a detached start could not even log why it failed."""
+    probe = data / "run" / "room"
+    files.replace(probe, bytes(_ROOM_BYTES))
+    probe.unlink()
 
 
 def _in_the_foreground(data: Path, insecure: bool, brokers: str | None, engines: bool) -> None:

@@ -6,6 +6,8 @@ message is stored once, the ledger has no difference, and the supervisor is the 
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +33,8 @@ class Scenario:
     disks: dict[str, int]
     noticed: Callable[[dict[str, Any]], bool]
     """Whether the full disk has had its effect, by the platform's status."""
+    killed: bool = False
+    """Whether the supervisor is killed with -9 on the full disk, and started again when there is room."""
 
 
 def _restarts(name: str, count: int) -> Callable[[dict[str, Any]], bool]:
@@ -47,6 +51,7 @@ SCENARIOS: Final = {
     "clickhouse": Scenario({"clickhouse": 256}, lambda status: _service(status, "sink")["state"] == "unready"),
     "run-and-logs": Scenario({"run": 4, "logs": 16}, lambda status: True),
     "all-on-one": Scenario({"": 400}, _mosquitto_stopped),
+    "all-on-one-and-kill-9": Scenario({"": 400}, _mosquitto_stopped, killed=True),
 }
 
 
@@ -149,16 +154,29 @@ def main() -> None:
         assert all(f"the disk of {path} is full since" in doctor for path in full), doctor
         lasted = time.monotonic() - began
         while_full = len(device.acknowledged)
+        if scenario.killed:
+            os.kill(supervisor, signal.SIGKILL)
+            check_refused(running)
         for name in scenario.disks:
             (data / name / "ballast").unlink()
+        if scenario.killed:
+            running.command("up", "--insecure-loopback", "--detach")
         until(device.has_sent(100), "the device sends again", running)
         device.finish()
         until(lambda: printed(running)["ready"], "the platform is ready again", running)
         until(lambda: not named(running), "no disk is full", running)
         check(running, device)
-        assert running.status()["supervisor"] == supervisor, _log(running)
+        assert scenario.killed or running.status()["supervisor"] == supervisor, _log(running)
         sent = len(device.acknowledged)
         print(f"{sys.argv[1]}: {sent} acknowledged, {while_full} before there was room; full for {lasted:.0f} s")
+
+
+def check_refused(running: Running) -> None:
+    """A start on a full disk says so."""
+    argv = [sys.executable, "-m", "cli.main", "up", "--detach", "--data", str(running.data)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "the platform cannot be started" in done.stderr and "No space left on device" in done.stderr, done.stderr
 
 
 def check(running: Running, device: Device) -> None:

@@ -15,6 +15,7 @@ LIMIT_S = 600.0
     [
         "mosquitto",
         "all-on-one",
+        pytest.param("all-on-one-and-kill-9", marks=pytest.mark.chaos),
         pytest.param("kafka", marks=pytest.mark.chaos),
         pytest.param("clickhouse", marks=pytest.mark.chaos),
         pytest.param("run-and-logs", marks=pytest.mark.chaos),
