@@ -156,6 +156,8 @@ def main() -> None:
         while_full = len(device.acknowledged)
         if scenario.killed:
             os.kill(supervisor, signal.SIGKILL)
+            for name in scenario.disks:
+                fill(data / name)
             check_refused(running)
         for name in scenario.disks:
             (data / name / "ballast").unlink()
