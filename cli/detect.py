@@ -1,42 +1,23 @@
 """`millrace detect`: the residual detector over CSV files, to try it on one's own data in a minute."""
 
-import csv
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
-import numpy as np
 import orjson
 from rich.console import Console
 from rich.table import Table as Shown
 
-from cli.detect_files import FileError, Table, read
-from local.fleet import series
-from runtime.columns.types import Float64
-from streams.anomaly.core.residual import ALERT, WARM_UP, Found, Residual
+from operations.detect import FileError, Judged, Table, judge_all, write
+from streams.anomaly.series import ALERT, WARM_UP
 
 _MOST_BAD: Final = 20
 """So many bad rows of a file are named, the others counted."""
 
 _WIDE: Final = 400
 """Columns of a table that no terminal shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A file and what was found in it: `score` on the scale of the threshold that was asked for."""
-
-    table: Table
-    found: Found
-    score: Float64
-
-    @property
-    def alerts(self) -> Any:
-        """Rows."""
-        return np.flatnonzero(self.found.alert)
 
 
 @click.command()
@@ -74,43 +55,20 @@ def detect(
 
     Example: millrace detect machine.csv --plot machine.png
     """
-    judged, broken = [], []
-    for file, name in _files(paths, out):
-        try:
-            judged.append(_judge(read(file, name, time, value), threshold))
-        except FileError as error:
-            broken.append(str(error))
+    judged, broken = judge_all(paths, threshold, time, value, distinct=out is not None)
     for one in judged:
         _complain(one.table)
     try:
         _print(judged, as_json)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
-    for one in judged if out is not None else ():
-        assert out is not None
-        _write(one, out / one.table.name)
+    if out is not None:
+        for one in judged:
+            write(one, out)
     if plot is not None and judged:
         _plot(plot, judged, threshold)
     if broken:
         raise FileError("\n".join(broken))
-
-
-def _files(paths: tuple[Path, ...], out: Path | None) -> list[tuple[Path, str]]:
-    found = series.find(paths)
-    names = [name for _, name in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if out is not None and twice:
-        raise FileError(f"--out: several files would be written as {', '.join(twice[:5])}; give one folder at a time")
-    return found
-
-
-def _judge(table: Table, threshold: float) -> Judged:
-    """The detector keeps its own scale, on which an alert is ALERT: thresholds become multiples of it and back."""
-    scale = threshold / (1.0 - threshold) * (1.0 - ALERT) / ALERT
-    n = len(table.value)
-    found = Residual(1).step(np.zeros(n, np.int32), table.time_ms, table.value, np.full(n, scale))
-    score = found.score if threshold == ALERT else scale * found.score / (1.0 - found.score + scale * found.score)
-    return Judged(table, found, score)
 
 
 def _complain(table: Table) -> None:
@@ -157,23 +115,11 @@ def _show(judged: list[Judged]) -> None:
     click.echo(f"{alerts} alerts in {rows:,} rows{files}; the first {WARM_UP} rows of a file only teach", err=True)
 
 
-def _write(one: Judged, file: Path) -> None:
-    alerts = one.found.alert.astype(int).tolist()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", newline="", encoding="utf-8") as target:
-            rows = csv.writer(target, lineterminator="\n")
-            rows.writerow(("timestamp", "value", "anomaly_score", "alert"))
-            rows.writerows(zip(one.table.times, one.table.values, one.score.tolist(), alerts, strict=True))
-    except OSError as error:
-        raise FileError(f"--out: {file}: {error.strerror}") from None
-
-
 def _plot(file: Path, judged: list[Judged], threshold: float) -> None:
     try:
-        from cli.detect_plot import draw
+        from operations.detect.plot import draw
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
         raise FileError("--plot needs matplotlib: pip install 'millrace[local]'") from None
-    draw(file, [(one.table, one.found, one.score) for one in judged], threshold)
+    draw(file, judged, threshold)

@@ -9,8 +9,7 @@ import orjson
 
 from cli.context import changes, data_option, settings
 from identity.authority import Authority
-from identity.registry.core import RegistryError
-from identity.registry.store import Registry
+from identity.registry import Registry, RegistryError
 from runtime.settings import KafkaSettings
 from schemas.control import Device
 

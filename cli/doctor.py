@@ -1,19 +1,14 @@
-"""The command: every look, whatever another met; a table or JSON; exit code 1 when something is wrong."""
+"""`millrace doctor`: what is wrong with a deployment and what to do; exit code 1 when something is."""
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import orjson
-from confluent_kafka import KafkaException
 
 from cli.context import data_option, settings
-from operations.doctor import judge
-from operations.doctor.judge import Finding, Level
-from operations.doctor.look import DoctorSettings, Looks
-from runtime.errors import MillraceError
-from schemas.errors import ContractError
+from operations import doctor as operation
+from operations.doctor import DoctorSettings, Finding, Level
 
 _SIGN = {Level.OK: "ok   ", Level.WARN: "warn ", Level.WRONG: "WRONG"}
 
@@ -22,30 +17,17 @@ _SIGN = {Level.OK: "ok   ", Level.WARN: "warn ", Level.WRONG: "WRONG"}
 @click.option("--json", "as_json", is_flag=True, help="One object a finding.")
 @data_option
 def doctor(as_json: bool, data: Path) -> None:
-    """Check a deployment from outside: reachability, certificates, topics, time, lag, migrations, policies, versions,
-    disk, ledger. Prints what is wrong and what to do; the exit code is 1 then.
+    """Check a deployment from outside: reachability, certificates, topics, control records, time, lag, tables,
+    policies, versions, disks, ledger. Prints what is wrong and what to do, as it finds it; the exit code is 1 then.
 
     Example: millrace doctor
     """
-    looks = Looks(settings(DoctorSettings, data, reachable=False), data).all()
-    findings = [finding for name, look in looks.items() for finding in examined(name, look)]
-    for finding in findings:
-        click.echo(_json(finding) if as_json else _line(finding))
-    if judge.worst(findings) is Level.WRONG:
+    show = _json if as_json else _line
+    findings = operation.doctor(
+        settings(DoctorSettings, data, reachable=False), data, lambda finding: click.echo(show(finding))
+    )
+    if operation.worst(findings) is Level.WRONG:
         sys.exit(1)
-
-
-def examined(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What one look finds; that it could see nothing is a finding, too."""
-    found: list[Finding] = []
-    try:
-        found.extend(look())
-    except KafkaException as error:
-        found.append(Finding(name, Level.WRONG, f"Kafka: {error.args[0].str()}", "does it run and is it reachable?"))
-    except (MillraceError, ContractError, OSError, ValueError, KeyError, TimeoutError) as error:
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        found.append(Finding(name, Level.WRONG, f"cannot be seen: {text}", "mend that first, then ask again"))
-    return found
 
 
 def _json(finding: Finding) -> str:

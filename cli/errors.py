@@ -6,6 +6,7 @@ from enum import IntEnum
 import click
 
 from cli.target import NoPlatformError, TwoPlatformsError
+from operations.errors import InvalidArgumentError
 from runtime.errors import MillraceError, RetryableError
 from runtime.settings import SettingsError
 from schemas.errors import ContractError
@@ -54,6 +55,8 @@ def _ours(error: BaseException) -> tuple[Exit, str] | None:
     match error:
         case SettingsError() | NoPlatformError() | TwoPlatformsError():
             return Exit.CONFIG, str(error)
+        case InvalidArgumentError():
+            return Exit.USAGE, str(error)
         case NotInForceError():
             return Exit.NOT_YET, str(error)
         case RetryableError():

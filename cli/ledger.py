@@ -9,10 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.context import Servers, data_option, settings
-from runtime.clickhouse.client import ClickHouse
+from operations import ledger as operation
 from runtime.clickhouse.settings import ClickHouseSettings
-from sinks.ledger import ledger_totals
-from sinks.verify import verify
 
 _DESIGN = {
     "messages": ("received", "accepted", "denied", "dead_lettered", "duplicates", "in_flight", "difference"),
@@ -39,11 +37,7 @@ def ledger(context: click.Context, as_json: bool, data: Path) -> None:
     context.obj = data
     if context.invoked_subcommand is not None:
         return
-    db = ClickHouse(settings(ClickHouseSettings, data))
-    try:
-        totals = ledger_totals(db.client)
-    finally:
-        db.close()
+    totals = operation.totals(settings(ClickHouseSettings, data))
     if as_json:
         click.echo(line(totals))
     else:
@@ -70,14 +64,10 @@ def verify_(data: Path) -> None:
 
     Example: millrace ledger verify
     """
-    servers = settings(Servers, data)
-    db = ClickHouse(servers)
     findings = 0
-    try:
-        for finding in verify(db.client, servers):
-            findings += 1
-            click.echo(finding)
-    finally:
-        db.close()
+    servers = settings(Servers, data)
+    for finding in operation.verify(servers, servers):
+        findings += 1
+        click.echo(finding)
     click.echo(f"{findings} findings" if findings else "the ledger is right: no gap, nothing twice, sums equal rows")
     sys.exit(1 if findings else 0)

@@ -1,16 +1,16 @@
 """`millrace replay`: messages that were refused go through again, after a fix."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
 
 from cli.context import Servers, announce, data_option, settings
 from cli.times import Moment
-from operations.replay import COUNT, TABLES, pages, send
-from runtime.clickhouse.client import ClickHouse
+from operations import replay as operation
+from operations.replay import TABLES, Refused, ReplayResult
 
 
 @click.command()
@@ -38,34 +38,18 @@ def replay(
     Each carries the name of the one it replays, so that a second replay of the same message is a duplicate.
     Example: millrace replay denied --since 2h --reason channel --dry-run
     """
+    wanted = Refused(what, since, until or datetime.now(UTC), reason, device)
     if not dry_run:
         announce(data)
-    asked = {
-        "table": TABLES[what],
-        "since": since,
-        "until": until or datetime.now(UTC),
-        "reason": reason,
-        "device": device,
-    }
     servers = settings(Servers, data)
-    db = ClickHouse(servers)
-    try:
-        counted = db.rows(COUNT, asked)
-        sent = 0 if dry_run else send(servers, pages(db, asked))
-    finally:
-        db.close()
-    report = {
-        "found": {rule: count for rule, count, _ in counted},
-        "left_out": sum(unknown for _, _, unknown in counted),
-        "sent": sent,
-    }
-    click.echo(orjson.dumps(report).decode() if as_json else _told(what, report, dry_run))
+    done = operation.replay(servers, servers, wanted, dry_run=dry_run)
+    click.echo(orjson.dumps(asdict(done)).decode() if as_json else _text(what, done, dry_run))
 
 
-def _told(what: str, report: dict[str, Any], dry_run: bool) -> str:
-    lines = [f"{rule:16}{count:>12,}" for rule, count in report["found"].items()] or [f"no {what} there"]
-    if report["left_out"]:
-        lines.append(f"left out: {report['left_out']:,} whose boot or seq could not be read; only telemetry.raw has it")
+def _text(what: str, done: ReplayResult, dry_run: bool) -> str:
+    lines = [f"{rule:16}{count:>12,}" for rule, count in done.found.items()] or [f"no {what} there"]
+    if done.left_out:
+        lines.append(f"left out: {done.left_out:,} whose boot or seq could not be read; only telemetry.raw has it")
     if not dry_run:
-        lines.append(f"sent again: {report['sent']:,}")
+        lines.append(f"sent again: {done.sent:,}")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """`millrace size`: cores, partitions, brokers, disks and network for a fleet, from measured figures."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,17 +8,9 @@ from typing import Any, Final
 import click
 import orjson
 
-import operations
+from operations.errors import InvalidArgumentError
+from operations.figures import size_from
 from operations.sizing import ASSUMED, Fleet, Keep, Size
-from operations.sizing import size as sized
-from runtime.errors import MillraceError
-
-FIGURES: Final = Path(operations.__file__).parent / "figures.jsonl"
-"""What `millrace bench --json` printed on the machine that docs/benchmarks.md names."""
-
-
-class SizeError(MillraceError):
-    """The figures do not say enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +56,19 @@ def size(figures: Path | None, as_json: bool, **given: Any) -> None:
     _check(given)
     fleet = Fleet(*(given[name] for name in ("devices", "rate", "payload", "readings", "peak")))
     keep = Keep(*(given[name] for name in ("kafka_days", "table_days", "copies")))
-    lines = (figures or FIGURES).read_text().splitlines()
-    found, taken = known(lines), origin(lines)
-    try:
-        answer = sized(fleet, keep, found)
-    except KeyError as error:
-        raise SizeError(f"the figures lack {error}: take them with `millrace bench --json > FILE`") from None
-    click.echo(_json(answer, taken) if as_json else table(answer, fleet, taken))
+    found = size_from(fleet, keep, figures)
+    click.echo(_json(found.size, found.origin) if as_json else table(found.size, fleet, found.origin))
 
 
 def _check(given: dict[str, Any]) -> None:
-    """Raises SizeError with every argument that is too small."""
+    """Raises InvalidArgumentError with every argument that is too small."""
     bad = [
         f"--{name.replace('_', '-')} {given[name]}: expected {argument.least:g} or more"
         for name, argument in _ARGUMENTS.items()
         if not argument.least <= given[name] < math.inf
     ]
     if bad:
-        raise SizeError("\n".join(bad))
-
-
-def known(lines: Iterable[str]) -> dict[str, float]:
-    """Figures by name. Lines of other programs are passed over."""
-    rows = [orjson.loads(line) for line in lines if line.startswith("{")]
-    return {str(row["name"]): float(row["value"]) for row in rows}
-
-
-def origin(lines: Iterable[str]) -> str:
-    """Where and when the figures were taken: the file's first line, a comment."""
-    first = next(iter(lines), "")
-    return first.lstrip("# ") if first.startswith("#") else "their file does not say where they were taken"
+        raise InvalidArgumentError("\n".join(bad))
 
 
 def _json(answer: Size, taken: str) -> str:

@@ -1,16 +1,15 @@
 """`millrace tail`: what passes through a topic, as lines of JSON."""
 
 import sys
-from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cli.context import data_option, settings
-from operations.reader import Reader
-from operations.records import dump, lines
+from operations import tail as operation
+from operations.records import dump
 from runtime.settings import KafkaSettings
 
 
@@ -27,21 +26,14 @@ def tail(topic: str, from_beginning: bool, count: int | None, no_follow: bool, w
     Example: millrace tail telemetry.readings -n 10
     """
     out = sys.stdout.buffer
+    kafka = settings(KafkaSettings, data)
+    found = operation.tail(kafka, topic, from_beginning=from_beginning, follow=not no_follow, with_all=with_all)
     try:
-        with Reader(settings(KafkaSettings, data), topic) as reader:
-            for line in islice(_lines(reader, from_beginning, no_follow, with_all), count):
+        with closing(found):
+            for line in islice(found, count):
                 out.write(dump(line) + b"\n")
                 out.flush()
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
-
-
-def _lines(reader: Reader, from_beginning: bool, no_follow: bool, with_all: bool) -> Iterator[dict[str, Any]]:
-    bounds = {p: reader.bounds(p) for p in reader.partitions}
-    starts = {p: low if from_beginning else high for p, (low, high) in bounds.items()}
-    ends = {p: high for p, (_, high) in bounds.items()}
-    for message in reader.until(starts, ends) if no_follow else reader.follow(starts):
-        at = message.partition() or 0, message.offset() or 0
-        yield from lines(reader.topic, *at, message.key(), message.headers() or [], message.value(), with_all)

@@ -1,14 +1,13 @@
 """Readings that ClickHouse holds, in order of their time, chunk by chunk, as batches of telemetry.readings."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.errors import translated
 from schemas import readings
 from schemas.vocabulary import Verdict
 
@@ -47,6 +46,10 @@ class Wanted:
         names = {"devices": list(self.devices), "metrics": list(self.metrics)}
         return {"from": self.from_ms, "to": self.to_ms, **names, **more}
 
+    def between(self, from_ms: int, to_ms: int) -> "Wanted":
+        """The part of it in a stretch of time."""
+        return replace(self, from_ms=max(from_ms, self.from_ms), to_ms=min(to_ms, self.to_ms))
+
 
 def chunks(db: ClickHouse, wanted: Wanted) -> Iterator[tuple[int, int]]:
     """Stretches [from, to) of time with about CHUNK_ROWS readings each: whole hours, or minutes where they are many."""
@@ -79,9 +82,7 @@ def newest_ms(db: ClickHouse, wanted: Wanted) -> int:
 
 def read(db: ClickHouse, wanted: Wanted) -> pa.Table:
     """The readings of a chunk, in order."""
-    with translated("readings of the past"):
-        found: pa.Table = db.client.query_arrow(_ROWS, parameters=wanted.parameters(), use_strings=True)
-    return found
+    return pa.Table.from_batches(list(db.batches(_ROWS, wanted.parameters(), strings=True)))
 
 
 def minutes(found: pa.Table) -> Iterator[tuple[int, int, Any]]:

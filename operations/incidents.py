@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from runtime.clickhouse.client import ClickHouse
+from schemas.vocabulary import Severity
 
 COLUMNS: Final = (
     "incident", "scope", "device", "channel", "metric", "detector", "severity", "opened_at", "peak_at", "last_at",
     "closed_at", "peak_value", "peak_score", "low", "high", "points", "devices", "explanation", "publisher",
 )  # fmt: skip
-SEVERITIES: Final = ("info", "warning", "critical")
+SEVERITIES: Final = tuple(severity.name.lower() for severity in Severity)
+"""By number."""
 
 _MERGED: Final = """
 SELECT incident, any(newest.scope), any(newest.device), any(newest.channel), any(newest.metric), any(newest.detector),

@@ -1,16 +1,19 @@
 """Replay: messages that were refused go through again, after a fix; each at most once, all accounted for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import KafkaError, Producer
 
+from operations.progress import Report, Step, silent
 from runtime.clickhouse.client import ClickHouse
-from runtime.clickhouse.errors import translated
-from runtime.errors import RefusedError, RetryableError
+from runtime.clickhouse.settings import ClickHouseSettings
+from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
+from runtime.kafka.produce import Deliveries, NewRecord
 from runtime.settings import KafkaSettings
 from schemas import ipc, raw
 from schemas.headers import raw_data
@@ -23,14 +26,13 @@ PAGE: Final = 2_000
 RECORD_ROWS: Final = 500
 RECORD_BYTES: Final = 1 << 20
 """Payload bytes of one record; telemetry.raw takes 2 MiB."""
-_TIMEOUT_S: Final = 30.0
 
 _FILTER: Final = """
 FROM {table:Identifier}
 WHERE received_at >= {since:DateTime64(3)} AND received_at < {until:DateTime64(3)}
     AND startsWith(reason, {reason:String}) AND ({device:String} = '' OR publisher = {device:String})"""
 _UNKNOWN: Final = "rule IN ('boot', 'seq') AND (boot IS NULL OR seq IS NULL)"
-COUNT: Final = f"SELECT rule, count(), countIf({_UNKNOWN}) {_FILTER} GROUP BY rule ORDER BY rule"
+_COUNT: Final = f"SELECT rule, count(), countIf({_UNKNOWN}) {_FILTER} GROUP BY rule ORDER BY rule"
 _PAGE: Final = f"""
 SELECT publisher AS device, topic, payload, content_type, ts, toString(boot) AS boot, toString(seq) AS seq,
     toUnixTimestamp64Milli(received_at) AS received_at,
@@ -43,13 +45,64 @@ LIMIT {{limit:UInt32}}
 SETTINGS prefer_column_name_to_alias = 1"""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Which refused messages: of a table of TABLES, received in [since, until), with reasons that begin so, of this
+    publisher (any where empty)."""
+
+    what: str
+    since: datetime
+    until: datetime
+    reason: str = ""
+    device: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "table": TABLES[self.what],
+            "since": self.since,
+            "until": self.until,
+            "reason": self.reason,
+            "device": self.device,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """Messages: `found` by the rule that refused them, `left_out` because their boot or seq could not be read, and
+    `sent` to telemetry.raw."""
+
+    found: dict[str, int]
+    left_out: int
+    sent: int
+
+
+def replay(
+    kafka: KafkaSettings,
+    clickhouse: ClickHouseSettings,
+    wanted: Refused,
+    *,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> ReplayResult:
+    """Send refused messages through the platform again. Each carries the name of the one it replays, so that the same
+    call done twice sends duplicates, which access recognises. With `dry_run` they are counted and nothing is sent.
+
+    `report` is called for each page that was sent. Raises RetryableError when ClickHouse or Kafka is away.
+    """
+    with ClickHouse(clickhouse) as db:
+        counted = db.rows(_COUNT, wanted.parameters)
+        sent = 0 if dry_run else send(kafka, pages(db, wanted.parameters), report)
+    found = {str(rule): int(count) for rule, count, _ in counted}
+    return ReplayResult(found, sum(int(unknown) for _, _, unknown in counted), sent)
+
+
 def pages(db: ClickHouse, asked: dict[str, Any]) -> Iterator[pa.Table]:
     """The rows asked for, in order of their names, PAGE at a time."""
     last: tuple[int, ...] = (0, 0, -1, -1)
     while True:
         keys = dict(zip("epor", last, strict=True))
-        with translated("read what is to be replayed"):
-            page = db.client.query_arrow(_PAGE, parameters=asked | keys | {"limit": PAGE}, use_strings=False)
+        page = pa.Table.from_batches(list(db.batches(_PAGE, asked | keys | {"limit": PAGE})))
         if page.num_rows:
             yield page
         if page.num_rows < PAGE:
@@ -58,36 +111,18 @@ def pages(db: ClickHouse, asked: dict[str, Any]) -> Iterator[pa.Table]:
         last = tuple(tail[key] for key in ("raw_epoch", "raw_partition", "raw_offset", "raw_row"))
 
 
-def send(kafka: KafkaSettings, found: Iterator[pa.Table]) -> int:
-    """Write pages to telemetry.raw; returns the number of rows that Kafka holds. Safe to do again."""
+def send(kafka: KafkaSettings, found: Iterable[pa.Table], report: Report = silent) -> int:
+    """Write pages to telemetry.raw; the number of rows, all of which Kafka has acknowledged. Safe to do again."""
     partitions = topics.facts(kafka, RAW)[RAW].partitions
-    producer = clients.producer(kafka)
-    failed: list[KafkaError] = []
     sent = 0
-    for page in found:
-        for partition, batch in records(rows(page), partitions):
-            _produce(producer, partition, batch, failed)
-            sent += batch.num_rows
-    if producer.flush(_TIMEOUT_S) or failed:
-        why = failed[0].str() if failed else f"no answer within {_TIMEOUT_S:.0f} s"
-        raise RetryableError(f"Kafka did not take everything: {why}; run the same again, what arrived counts once")
+    with Deliveries(clients.producer(kafka)) as out:
+        for page in found:
+            for partition, batch in records(rows(page), partitions):
+                headers = raw_data(batch.num_rows, replayed=batch.num_rows)
+                out.send(NewRecord(RAW, ipc.encode(batch), partition=partition, headers=headers))
+                sent += batch.num_rows
+            report(Step("sent again", sent, "messages"))
     return sent
-
-
-def _produce(producer: Producer, partition: int, batch: pa.RecordBatch, failed: list[KafkaError]) -> None:
-    def delivered(error: KafkaError | None, _: object) -> None:
-        if error is not None:
-            failed.append(error)
-
-    headers = raw_data(batch.num_rows, replayed=batch.num_rows)
-    value = ipc.encode(batch)
-    while True:
-        try:
-            producer.produce(RAW, value=value, partition=partition, headers=headers, on_delivery=delivered)
-            producer.poll(0)
-            return
-        except BufferError:
-            producer.poll(0.1)
 
 
 def rows(page: pa.Table) -> pa.RecordBatch:

@@ -1,22 +1,24 @@
 """Trace: from what is stored back to the bytes that came, with the time at every stage."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from confluent_kafka import Message
 
-from operations.reader import Reader
+from operations.errors import InvalidArgumentError
 from operations.records import row_of
 from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
 from runtime.kafka import topics
+from runtime.kafka.log import NEWEST, LogReader
 from runtime.settings import KafkaSettings
 from schemas import raw
 from schemas.errors import ContractError
 from schemas.headers import Provenance, table
-from schemas.topics import RAW, READINGS
+from schemas.topics import RAW, READINGS, is_device_id
 
 _NAME: Final = "raw_epoch, raw_partition, raw_offset, raw_row"
 _NEWEST: Final = f"""
@@ -44,12 +46,12 @@ _REFUSED: Final = f"""
 SELECT device, publisher, reason, received_at, stored_at, boot, seq, replay_of
 FROM {{table:Identifier}} {_WHERE}"""
 _TABLES: Final = {"denied": "denied", "dead letter": "dead_letters"}
-FAR: Final = datetime(2200, 1, 1, tzinfo=UTC)
+_FAR: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A raw row for ever."""
+    """What names a raw row permanently."""
 
     epoch: int
     partition: int
@@ -60,32 +62,63 @@ class Name:
         return f"{self.epoch}/{self.partition}/{self.offset}/{self.row}"
 
 
-def follow(db: ClickHouse, kafka: KafkaSettings, device: str, at: datetime) -> dict[str, Any]:
-    """Everything that is known of the message. Raises MillraceError when there is none."""
-    newest = db.rows(_NEWEST, {"device": device, "at": at})
-    if not newest:
-        raise MillraceError(f"nothing of {device} is stored: no reading, nothing denied, no dead letter")
-    fate, *numbers, _ = newest[0]
-    name = Name(*numbers)
-    stored = _stored(db, str(fate), name)
-    message, appended = _original(kafka, name)
-    answered = _answer(kafka, name, appended[RAW]) if appended else None
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A message from its bytes to what is stored of it.
+
+    `fate` is accepted, denied or dead letter. `times`, UTC, by stage: device (its own clock), received (by the bridge),
+    telemetry.raw, telemetry.readings (appended by Kafka), stored (in ClickHouse); None where that is not known any
+    more. `message` is the row of telemetry.raw, None where Kafka no longer holds it.
+    """
+
+    name: Name
+    fate: str
+    publisher: str
+    times: Mapping[str, datetime | None]
+    message: Mapping[str, Any] | None
+    readings: Sequence[Mapping[str, Any]]
+    channel: str | None = None
+    boot: int | None = None
+    seq: int | None = None
+    replay_of: str | None = None
+    reason: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON: what is not known of the message is left out."""
+        known = {key: value for key in _SHARED if (value := getattr(self, key)) is not None}
+        rest = {"times": dict(self.times), "message": self.message, "readings": list(self.readings)}
+        return {"name": str(self.name), "fate": self.fate, **known, **rest}
+
+
+_SHARED: Final = ("publisher", "channel", "boot", "seq", "replay_of", "reason")
+
+
+def trace(kafka: KafkaSettings, clickhouse: ClickHouseSettings, device: str, at: datetime | None = None) -> Trace:
+    """The device's newest message at or before `at` (its own time), or of all; a refused one where it has no readings.
+
+    Raises MillraceError where nothing of it is stored, RetryableError when ClickHouse or Kafka is away.
+    """
+    if not is_device_id(device):
+        raise InvalidArgumentError(f"{device!r} is no device id: it does not match [a-z0-9-]{{1,64}}")
+    with ClickHouse(clickhouse) as db, LogReader(kafka) as reader:
+        newest = db.rows(_NEWEST, {"device": device, "at": at or _FAR})
+        if not newest:
+            raise MillraceError(f"nothing of {device} is stored: no reading, nothing denied, no dead letter")
+        fate, *numbers, _ = newest[0]
+        name = Name(*numbers)
+        stored = _stored(db, str(fate), name)
+        message, appended = _original(kafka, reader, name)
+        answered = None if appended is None else _answer(reader, name, appended)
     times = {
         "device": stored[0].get("time"),
         "received": stored[0]["received_at"],
-        "telemetry.raw": _time(appended.get(RAW)),
-        "telemetry.readings": _time(answered),
+        RAW: _time(appended),
+        READINGS: _time(answered),
         "stored": stored[0]["stored_at"],
     }
-    shared = ("publisher", "channel", "boot", "seq", "replay_of", "reason")
-    return {
-        "name": str(name),
-        "fate": fate,
-        **{key: value for key in shared if (value := stored[0].get(key)) is not None},
-        "times": times,
-        "message": message,
-        "readings": [_reading(row) for row in stored if "metric" in row],
-    }
+    readings = [_reading(row) for row in stored if "metric" in row]
+    about: dict[str, Any] = {key: stored[0].get(key) for key in _SHARED}
+    return Trace(name, str(fate), times=times, message=message, readings=readings, **about)
 
 
 def _stored(db: ClickHouse, fate: str, name: Name) -> list[dict[str, Any]]:
@@ -107,30 +140,28 @@ def _reading(row: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _original(kafka: KafkaSettings, name: Name) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """(the row of telemetry.raw, {topic: append time in ms}); nothing where retention or a new topic took it."""
+def _original(kafka: KafkaSettings, reader: LogReader, name: Name) -> tuple[dict[str, Any] | None, int | None]:
+    """(the row of telemetry.raw, its append time in ms); nothing where retention or a new topic took it."""
     if topics.facts(kafka, RAW)[RAW].epoch != name.epoch:
-        return None, {}
-    with Reader(kafka, RAW) as reader:
-        record = reader.record(name.partition, name.offset)
+        return None, None
+    record = reader.record(RAW, name.partition, name.offset)
     if record is None:
-        return None, {}
+        return None, None
     batch = raw.read(table(record.headers()), record.value() or b"")
     if name.row >= batch.num_rows:
         raise ContractError(f"telemetry.raw {name}: its record has {batch.num_rows} rows")
-    return row_of(batch.slice(name.row, 1).to_pylist()[0]), {RAW: _appended(record)}
+    return row_of(batch.slice(name.row, 1).to_pylist()[0]), _appended(record)
 
 
-def _answer(kafka: KafkaSettings, name: Name, after_ms: int) -> int | None:
+def _answer(reader: LogReader, name: Name, after_ms: int) -> int | None:
     """When access's answer to the raw record was appended, in ms: the first record that comes from it."""
-    with Reader(kafka, READINGS) as reader:
-        start, (_, end) = reader.at_time(name.partition, after_ms), reader.bounds(name.partition)
-        for record in reader.until({name.partition: start}, {name.partition: end}):
-            source = Provenance.parse(table(record.headers()))
-            if (source.epoch, source.src) == (name.epoch, name.offset):
-                return _appended(record)
-            if source.epoch == name.epoch and source.src > name.offset:
-                return None
+    start = reader.at_time(READINGS, name.partition, after_ms)
+    for record in reader.records(READINGS, {name.partition: (start, NEWEST)}):
+        source = Provenance.parse(table(record.headers()))
+        if (source.epoch, source.src) == (name.epoch, name.offset):
+            return _appended(record)
+        if source.epoch == name.epoch and source.src > name.offset:
+            return None
     return None
 
 

@@ -1,18 +1,19 @@
-"""platform.control as a file, and back into a topic that was made anew, with the epochs that follow the old ones."""
+"""platform.control as a file, and back, also into a topic that was created again, with the next epochs."""
 
 import base64
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import orjson
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from operations.backup.manifest import Topic
-from runtime.errors import RefusedError, RetryableError
+from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
+from runtime.kafka.log import LogReader
 from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts, is_relayed
@@ -26,7 +27,7 @@ Records = dict[str, bytes]
 
 
 def decided(kafka: KafkaSettings) -> Records:
-    """What operators decided, by key: policy, devices, settings, marks. Identities of topics are told apart from it."""
+    """What operators decided, by key: policy, devices, settings, marks. Identities of topics are not in it."""
     return {key: value for key, (_, value) in topics.read_control(kafka).items() if is_relayed(key)}
 
 
@@ -46,11 +47,11 @@ def read(path: Path) -> Records:
 def successors(
     before: Mapping[str, Topic], now: Mapping[str, TopicFacts], ends: Mapping[str, int]
 ) -> dict[str, TopicFacts]:
-    """The identities that must be recorded, of topics that are not known as they must be. Pure.
+    """The identities that must be recorded, of topics that are recorded otherwise. Pure.
 
-    A topic that is still the one of the back-up keeps its epoch; one that was made anew gets the next: names of rows
-    hold epochs, and no two rows may have one name. `ends`: records in each topic. Raises RefusedError where a topic was
-    made anew and services wrote into it already, under an epoch that means other rows.
+    A topic that is still the one of the back-up keeps its epoch; one that was created again gets the next: names of
+    rows hold epochs, and no two rows may have one name. `ends`: records in each topic. Raises RefusedError where
+    services wrote already into a topic that was created again, under an epoch that means other rows.
     """
     found = {}
     for name, old in before.items():
@@ -59,40 +60,37 @@ def successors(
         facts = now[name]
         epoch = old.epoch if facts.topic_id == old.topic_id else max(facts.epoch, old.epoch + 1)
         if facts.partitions != old.partitions:
-            raise RefusedError(f"{name} has {facts.partitions} partitions, in the back-up {old.partitions}: make it so")
+            raise RefusedError(
+                f"{name} has {facts.partitions} partitions, in the back-up {old.partitions}: create it again with as"
+                " many"
+            )
         if epoch == facts.epoch:
             continue
         if facts.topic_id != old.topic_id and name != CONTROL and ends.get(name, 0):
             raise RefusedError(
-                f"{name} was made anew and holds records of epoch {facts.epoch} already: services ran before the"
+                f"{name} was created again and holds records of epoch {facts.epoch} already: services ran before the"
                 " restore. Stop them, delete the telemetry and state topics, let `millrace init` make them, and restore"
             )
         found[name] = replace(facts, epoch=epoch)
     return found
 
 
-def restore(kafka: KafkaSettings, records: Records, new: Mapping[str, TopicFacts]) -> None:
-    """Write what operators decided, then the identities."""
+def restore(kafka: KafkaSettings, records: Records, new: Mapping[str, TopicFacts]) -> int:
+    """Write what operators decided, then the identities of topics; the number of records that Kafka has acknowledged.
+    Doing it again changes nothing. Raises RetryableError."""
     produce_confirmed(kafka, (NewRecord(CONTROL, value, key=key) for key, value in records.items()))
     topics.record(kafka, new)
+    return len(records)
 
 
 def bounds(kafka: KafkaSettings, facts: Mapping[str, TopicFacts]) -> dict[tuple[str, int], tuple[int, int]]:
     """First offset kept and next offset of each partition of telemetry topics."""
-    consumer = clients.consumer(kafka, clients.READER)
-    try:
-        return dict(_bounds(consumer, facts))
-    finally:
-        consumer.close()
-
-
-def _bounds(consumer: Consumer, facts: Mapping[str, TopicFacts]) -> Iterator[tuple[tuple[str, int], tuple[int, int]]]:
-    for name, fact in facts.items():
-        for partition in range(fact.partitions):
-            try:
-                yield (name, partition), consumer.get_watermark_offsets(TopicPartition(name, partition), _TIMEOUT_S)
-            except KafkaException as error:
-                raise RetryableError(f"cannot read the ends of {name}: {error.args[0].str()}") from error
+    with LogReader(kafka) as reader:
+        return {
+            (name, partition): reader.bounds(name, partition)
+            for name, fact in facts.items()
+            for partition in range(fact.partitions)
+        }
 
 
 def lost(
@@ -106,7 +104,9 @@ def lost(
             offset = offset if epoch == old.epoch else 0
             low = ends[name, partition][0]
             if now[name].topic_id != old.topic_id:
-                found.append(f"{name}[{partition}]: the topic was made anew: what was from offset {offset} on is lost")
+                found.append(
+                    f"{name}[{partition}]: the topic was created again: what was from offset {offset} on is lost"
+                )
             elif low > offset:
                 found.append(f"{name}[{partition}]: offsets {offset} to {low - 1} are lost: retention took them")
     return found

@@ -1,4 +1,4 @@
-"""Where a back-up ends: one raw record of each partition, for all tables that tell of a topic. Pure.
+"""Where a back-up ends: one raw record of each partition, for all tables that are filled from a topic. Pure.
 
 The sink writes rows first and the ledger after them, range by range, so the ledger names a prefix of the log of which
 the tables hold everything. What lies above is left out of every table: then a restored ledger says neither more nor
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.topics import PRESENCE, RAW, READINGS
-from sinks.core.logs import LOGS
+from sinks.stored import sources
 
 Key = tuple[int, int]
 """Epoch and partition of telemetry.raw."""
@@ -22,7 +22,7 @@ _OF: Final = {
     "ledger_received": RAW,
     "ledger_facts": READINGS,
     "presence_newest": PRESENCE,
-    **{table: log.topic for log in LOGS.values() for table in log.tables},
+    **{table: log.topic for log in sources().values() for table in log.tables},
 }
 
 
@@ -63,6 +63,8 @@ def condition(table: str, columns: set[str], cut: Mapping[str, Cut]) -> str:
     if "raw_offset" not in columns:
         return "true"
     if table == "ledger_derived":
-        own = [f"(topic = '{topic}' AND {within(cut[topic])})" for topic in sorted(cut) if LOGS[topic].ledger.shared]
+        own = [
+            f"(topic = '{topic}' AND {within(cut[topic])})" for topic in sorted(cut) if sources()[topic].ledger.shared
+        ]
         return f"({' OR '.join(own)})" if own else "false"
     return within(cut.get(topic_of(table), {}))

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Final
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from runtime.errors import RefusedError
 
@@ -17,7 +19,7 @@ FORM: Final = 1
 @dataclass(frozen=True, slots=True)
 class File:
     """One file. Of a table: `rows` in it, and `mark`, a sum of hashes of whole rows, or None where rows replace each
-    other and the sum means nothing."""
+    other and the sum means nothing. Of platform.control: `records` in it, None in back-ups of older versions."""
 
     path: str
     bytes: int
@@ -25,6 +27,7 @@ class File:
     table: str = ""
     rows: int = 0
     mark: int | None = None
+    records: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +85,23 @@ def _topic(body: dict[str, object]) -> Topic:
 
 
 def check(folder: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with the files: missing, or not the bytes that were written."""
-    found = []
-    for file in manifest.files:
-        path = folder / file.path
-        if not path.exists():
-            found.append(f"{file.path} is missing")
-        elif sha256(path) != file.sha256:
-            found.append(f"{file.path} is not what was written: its checksum differs")
-    return found
+    """What is wrong with the files: missing, not the bytes that were written, or not as many rows."""
+    return [problem for file in manifest.files if (problem := _problem(folder / file.path, file))]
+
+
+def _problem(path: Path, file: File) -> str:
+    if not path.exists():
+        return f"{file.path} is missing"
+    if sha256(path) != file.sha256:
+        return f"{file.path} is not what was written: its checksum differs"
+    if not file.table:
+        lines = path.read_bytes().count(b"\n")
+        return "" if file.records in (None, lines) else f"{file.path} holds {lines:,} records, not {file.records:,}"
+    try:
+        rows = pq.read_metadata(path).num_rows
+    except pa.ArrowInvalid as error:
+        return f"{file.path} is no Parquet file: {error}"
+    return "" if rows == file.rows else f"{file.path} holds {rows:,} rows, not {file.rows:,}"
 
 
 def sha256(path: Path) -> str:

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operations.backup import cut, manifest
+from operations.backup import cut, journal, manifest
 from operations.backup.manifest import File
+from operations.correct import phases as correct
+from operations.rebuild import work as rebuild
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError, RetryableError
-from sinks.core.logs import LOGS
+from sinks.stored import sources
 
 GROUP_ROWS: Final = 200_000
 """Rows of a row group, which is loaded by one insert."""
@@ -34,7 +37,8 @@ class Table:
 
 
 def tables(db: ClickHouse) -> list[Table]:
-    """Every table that holds rows of its own, those of the ledger last; what migrations did is not among them."""
+    """Every table that holds rows of its own, those of the ledger last. Not among them: what migrations did, and what
+    other operations keep for a while."""
     found = db.rows(
         "SELECT t.name, groupArray(c.name), any(t.engine LIKE '%Replacing%') FROM system.tables AS t"
         " JOIN system.columns AS c ON c.database = t.database AND c.table = t.name"
@@ -43,13 +47,33 @@ def tables(db: ClickHouse) -> list[Table]:
         {"database": db.database},
     )
     known = [Table(name, frozenset(columns), bool(replacing)) for name, columns, replacing in found]
-    return sorted(known, key=lambda table: table.name in cut.LEDGER)
+    kept = [table for table in known if not is_temporary(table.name)]
+    return sorted(kept, key=lambda table: table.name in cut.LEDGER)
+
+
+def is_temporary(table: str) -> bool:
+    """Whether an operation made it for its own use."""
+    return table in (correct.NEW, journal.TABLE) or table.endswith((rebuild.INTO, rebuild.ASIDE))
+
+
+def refuse_unfinished(db: ClickHouse) -> None:
+    """Raise RefusedError while readings are there twice, because a correction runs or broke off, and while a restore
+    is not finished."""
+    left = correct.unfinished(db)
+    if left is not None:
+        raise RefusedError(
+            f"the correction of {left[0].correction} runs, or broke off: its readings are in the tables twice. Wait for"
+            " it, or run `millrace correct` again, which finishes it; then back up"
+        )
+    name = journal.under_way(db)
+    if name is not None:
+        raise RefusedError(f"the restore of the back-up of {name} is not finished: run it again, then back up")
 
 
 def ends(db: ClickHouse) -> dict[str, cut.Cut]:
     """How far the ledger goes for each topic."""
     found: dict[str, cut.Cut] = {}
-    for log in LOGS.values():
+    for log in sources().values():
         only = f"WHERE topic = '{log.topic}'" if log.ledger.shared else ""
         rows = db.rows(
             f"SELECT raw_epoch, raw_partition, max(raw_offset) FROM {log.ledger.table} {only}"
@@ -62,7 +86,7 @@ def ends(db: ClickHouse) -> dict[str, cut.Cut]:
 def read_on(db: ClickHouse, cuts: dict[str, cut.Cut]) -> dict[str, dict[int, tuple[int, int]]]:
     """By topic and partition its epoch and the offset after the last record that is in."""
     found = {}
-    for log in LOGS.values():
+    for log in sources().values():
         ledger = log.ledger
         only = f"topic = '{log.topic}' AND" if ledger.shared else ""
         rows = db.rows(
@@ -89,64 +113,90 @@ def export(db: ClickHouse, table: Table, where: str, folder: Path) -> Iterator[F
 
 
 def _month(db: ClickHouse, table: Table, where: str, path: Path) -> File | None:
-    """None where no row is in. Rows of a table in which newer ones replace them may go while it is read."""
+    """None where no row is in. Rows of a table in which newer ones replace them may go, or come, while it is read."""
     for _ in range(_TRIES):
-        rows, mark = db.rows(f"SELECT count(), {_MARK} FROM {table.source} WHERE {where}")[0]
+        rows, mark = _count(db, table, where)
         if not rows:
             return None
-        written = _write(db, f"SELECT * FROM {table.source} WHERE {where}", path)
-        if written == rows or (written and table.replacing):
+        written = write(db, f"SELECT * FROM {table.source} WHERE {where}", path)
+        if written == rows or (table.replacing and _between(written, rows, _count(db, table, where)[0])):
             size = path.stat().st_size
             known = None if table.replacing else int(mark)
             return File(path.name, size, manifest.sha256(path), table.name, written, known)
     raise RetryableError(
         f"{table.name}: {written:,} rows were read of {rows:,} counted, {_TRIES} times: rows go (retention, a mutation)"
-        " while they are read. Try again when that is over"
+        " while they are read. Run the back-up again when that is over"
     )
 
 
-def _write(db: ClickHouse, sql: str, path: Path) -> int:
-    """Stream an answer into a file; the number of rows. Raises MillraceError when the answer breaks off."""
-    count, held, group = 0, 0, list[pa.RecordBatch]()
-    writer: pq.ParquetWriter | None = None
-    for batch in db.batches(sql):
-        writer = writer or pq.ParquetWriter(path, batch.schema, compression="zstd")
-        group.append(batch)
-        count, held = count + batch.num_rows, held + batch.num_rows
-        if held >= GROUP_ROWS:
-            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
-            group, held = [], 0
-    if writer is not None:
-        if group:
-            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
-        writer.close()
+def _count(db: ClickHouse, table: Table, where: str) -> tuple[int, int]:
+    """Rows, and the sum of their hashes."""
+    rows, mark = db.rows(f"SELECT count(), {_MARK} FROM {table.source} WHERE {where}")[0]
+    return int(rows), int(mark)
+
+
+def _between(written: int, before: int, after: int) -> bool:
+    """The number only falls (a device's newest change is beyond the cut now) or only rises (hours were added)."""
+    return min(before, after) <= written <= max(before, after)
+
+
+def write(db: ClickHouse, sql: str, path: Path) -> int:
+    """Stream an answer into a Parquet file; the number of rows.
+
+    Raises RetryableError or FatalError where the answer breaks off, in its middle too, and leaves no file then.
+    """
+    try:
+        count = _write(db, sql, path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return count
 
 
-def load(db: ClickHouse, table: str, files: list[File], folder: Path, name: str) -> None:
-    """Insert the rows of files; once, however often. `name` is the back-up's. Raises RefusedError if it is not the
-    same afterwards."""
+def _write(db: ClickHouse, sql: str, path: Path) -> int:
+    count, waiting, group = 0, 0, list[pa.RecordBatch]()
+    batches = db.batches(sql)
+    first = next(batches)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        for batch in chain([first], batches):
+            group.append(batch)
+            count, waiting = count + batch.num_rows, waiting + batch.num_rows
+            if waiting >= GROUP_ROWS:
+                writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
+                group, waiting = [], 0
+        if waiting:
+            writer.write_table(pa.Table.from_batches(group), row_group_size=GROUP_ROWS)
+    return count
+
+
+def load(db: ClickHouse, table: Table, files: list[File], folder: Path, name: str) -> None:
+    """Insert the rows of files; once, however often. `name` is the back-up's. Raises RefusedError where the table does
+    not hold them afterwards."""
     for file in files:
         source = pq.ParquetFile(folder / file.path)
         for group in range(source.num_row_groups):
             rows = source.read_row_group(group)
             for piece, at in enumerate(range(0, rows.num_rows, GROUP_ROWS)):
                 token = f"restore/{name}/{file.path}/{group}/{piece}"
-                db.insert(table, rows.slice(at, GROUP_ROWS), token)
-    _compare(db, table, files)
+                db.insert(table.name, rows.slice(at, GROUP_ROWS), token)
+    compare(db, table, files)
 
 
-def _compare(db: ClickHouse, table: str, files: list[File]) -> None:
-    marks = [file.mark for file in files if file.mark is not None]
-    if len(marks) < len(files):
-        return
-    rows, mark = db.rows(f"SELECT count(), {_MARK} FROM {table}")[0]
-    wanted = sum(file.rows for file in files), sum(marks) % (1 << 64)
-    if (rows, int(mark)) != wanted:
+def compare(db: ClickHouse, table: Table, files: list[File]) -> None:
+    """Raise RefusedError where a table does not hold what files do: rows and sums of hashes, or where newer rows
+    replace older ones at least as many rows (ClickHouse itself may have added hours meanwhile)."""
+    rows, mark = _count(db, table, "true")
+    wanted = sum(file.rows for file in files)
+    if table.replacing or any(file.mark is None for file in files):
+        right, detail = rows >= wanted, ""
+    else:
+        total = sum(file.mark or 0 for file in files) % (1 << 64)
+        right, detail = (rows, mark) == (wanted, total), f" (sums of hashes {mark} and {total})"
+    if not right:
         raise RefusedError(
-            f"{table}: {rows:,} rows with mark {mark} are there after loading, the back-up holds {wanted[0]:,} with"
-            f" mark {wanted[1]}: somebody else wrote, or retention takes rows already. Stop the sink, see"
-            " MILLRACE_RETENTION_DAYS, and restore again with --replace"
+            f"{table.name} holds {rows:,} rows after loading, the back-up {wanted:,}{detail}: somebody else wrote into"
+            " it, or retention takes rows already. Stop the sink, check MILLRACE_RETENTION_DAYS, and run the restore"
+            " again"
         )
 
 
@@ -156,6 +206,6 @@ def newest_presence(db: ClickHouse) -> None:
     columns += ", raw_epoch, raw_partition, raw_offset, row, append_time, stored_at"
     db.command(
         f"INSERT INTO presence_newest ({columns}) SELECT {columns} FROM presence"
-        " ORDER BY device, time DESC, raw_offset DESC LIMIT 1 BY device",
+        " ORDER BY device, time DESC, raw_epoch DESC, raw_offset DESC, row DESC LIMIT 1 BY device",
         insert_deduplicate=0,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from operations.correct.phases import Correction
 from runtime.kafka.topics import Plan
 
 CLOCK_WRONG_S: Final = 5.0
@@ -66,6 +67,17 @@ def disk(where: str, free_bytes: int, total_bytes: int) -> Finding:
     return Finding("disk", level, what, "" if level is Level.OK else "make room: docs/runbooks/DiskFilling.md")
 
 
+def unfinished(restore: str | None, correction: tuple[Correction, str] | None) -> Iterator[Finding]:
+    """`restore`: the back-up whose restore broke off; `correction`: the one that broke off, and its phase."""
+    if restore is not None:
+        do = "run the same `millrace restore` again, before any service starts: docs/operations/backup.md"
+        yield Finding("operations", Level.WRONG, f"the restore of the back-up of {restore} is not finished", do)
+    if correction is not None:
+        name, phase = correction[0].correction, correction[1]
+        do = "if none runs, `millrace correct` again: it undoes or finishes it first (docs/operations/correct.md)"
+        yield Finding("operations", Level.WARN, f"the correction of {name} is not finished: phase {phase}", do)
+
+
 def lag(group: str, records: int, seconds: float) -> Finding:
     """`seconds` between the oldest record not done and the youngest one."""
     what = f"{group}: {records:,} records behind"
@@ -83,8 +95,8 @@ def topic(
         yield Finding("topics", Level.WRONG, f"{plan.name} is not there", "run `millrace init`")
         return
     if live[0] != registered[0]:
-        do = "bring the old topic back, or run `millrace init` to register the new one (an epoch of its own)"
-        yield Finding("topics", Level.WRONG, f"{plan.name} was made anew behind the platform's back", do)
+        do = "restore the old topic, or run `millrace init` to register the new one (an epoch of its own)"
+        yield Finding("topics", Level.WRONG, f"{plan.name} was deleted and created again without the platform", do)
     if live[1] != registered[1]:
         what = f"{plan.name} has {live[1]} partitions, registered are {registered[1]}"
         yield Finding("topics", Level.WRONG, what, "partitions are fixed for a topic's life: services stop")
@@ -104,19 +116,19 @@ def ledger(totals: Mapping[str, Mapping[str, int]]) -> Finding:
     return Finding("ledger", Level.WRONG, what, "`millrace ledger verify` says where")
 
 
-def services(told: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
-    """`told`: the services of `millrace status --json`."""
-    bad = [s for s in told if s["state"] not in ("running", "done")]
+def services(described: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
+    """`described`: the services of `millrace status --json`."""
+    bad = [s for s in described if s["state"] not in ("running", "done")]
     for service in bad:
         what = f"{service['name']} is {service['state']} {service.get('why', '')}".strip()
         yield Finding("services", Level.WRONG, what, f"read DATA/logs/{service['name']}.log")
     if not bad:
-        yield Finding("services", Level.OK, f"{len(told)} run")
+        yield Finding("services", Level.OK, f"{len(described)} run")
 
 
-def full_disks(told: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
-    """`told`: the disks of `millrace status --json`."""
-    for disk in told:
+def full_disks(disks: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
+    """`disks`: those of `millrace status --json`."""
+    for disk in disks:
         if disk["full_since"] is not None:
             free, size = int(str(disk["free_bytes"])), int(str(disk["size_bytes"]))
             room = f"{free / 2**20:,.1f} MiB free of {size / 2**20:,.1f}"

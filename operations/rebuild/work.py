@@ -1,29 +1,25 @@
-"""The steps of a rebuild, each a few statements; what they must hold is said in command.py."""
+"""The steps of a rebuild, each a few statements; run.py says in which order and why."""
 
 import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import Consumer
-
-from operations.log import read
-from operations.rebuild.records import inserts, ranges
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError, RetryableError
-from runtime.kafka import clients
+from runtime.kafka.log import LogReader
 from runtime.settings import KafkaSettings
-from runtime.stage.provenance import START, Highest
 from schemas.control import TopicFacts
-from sinks.adapters import kafka
-from sinks.adapters.tables import Tables
-from sinks.core.inserts import NAMES
-from sinks.core.logs import Log
+from sinks.stored import ROW_NAMES, START, Highest, Log, Tables, arrivals, inserts, ranges
 
+INTO: Final = "_rebuilt"
+"""Suffix of the new table until the swap."""
+ASIDE: Final = "_before"
+"""Suffix of the table that was replaced."""
 PASS_S: Final = 2.0
-"""When a pass over the log takes less, the table is near enough to its end to be swapped in."""
+"""When a pass over the log takes less, the new table is near enough to the end of the log to be swapped in."""
 SINK_S: Final = 120.0
-"""So long the sink is waited for after the swap."""
+"""How long the sink is waited for after the swap."""
 _MOST_PASSES: Final = 20
 _LOOK_S: Final = 0.2
 
@@ -52,20 +48,20 @@ class Rebuild:
     partitions: list[Partition] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.into, self.aside = f"{self.table}_rebuilt", f"{self.table}_before"
+        self.into, self.aside = self.table + INTO, self.table + ASIDE
         self.tables = Tables(self.settings)
-        self.consumer: Consumer = clients.consumer(self.broker, clients.READER)
+        self.reader = LogReader(self.broker)
 
     @property
     def db(self) -> ClickHouse:
         return self.tables.db
 
     def close(self) -> None:
-        self.consumer.close()
+        self.reader.close()
         self.tables.close()
 
     def left_over(self) -> list[str]:
-        """Tables of a rebuild before."""
+        """Tables of an earlier rebuild."""
         found = self.db.rows(
             "SELECT name FROM system.tables WHERE database = {database:String} AND name IN {names:Array(String)}",
             {"database": self.db.database, "names": [self.into, self.aside]},
@@ -76,15 +72,15 @@ class Rebuild:
         self.db.command(f"DROP TABLE IF EXISTS {table} SYNC")
 
     def begin(self) -> None:
-        """Make the new table and see what Kafka holds."""
+        """Create the new table and see what Kafka holds."""
         self.db.command(f"CREATE TABLE {self.into} AS {self.table}")
         for number in range(self.facts.partitions):
-            low, _ = kafka.ends(self.consumer, self.log.topic, number)
+            low, _ = self.reader.bounds(self.log.topic, number)
             older = self._before(number, low)
             self.partitions.append(Partition(number, low, low, older, older))
 
     def _before(self, number: int, low: int) -> Highest:
-        """The furthest raw record of which Kafka holds the answer no more, by the ledger."""
+        """The furthest raw record whose record in the topic Kafka no longer holds, by the ledger."""
         ledger = self.log.ledger
         only = f"topic = '{self.log.topic}' AND" if ledger.shared else ""
         rows = self.db.rows(
@@ -130,7 +126,8 @@ class Rebuild:
         end = self.stored(part.number)
         if end <= part.next:
             return 0
-        rows, records = 0, read(self.consumer, self.log.topic, part.number, part.next, end)
+        rows = 0
+        records = arrivals(self.reader.records(self.log.topic, {part.number: (part.next, end)}))
         for piece in ranges(self.log, self.facts.epoch, part.number, part.highest, records):
             for insert in inserts(self.log, piece, self.table, self.into):
                 self.tables.insert(insert, check=False)
@@ -144,14 +141,17 @@ class Rebuild:
         end = self.tables.ledger_end(self.log, number)
         return end.offset + 1 if end and end.epoch == self.facts.epoch else 0
 
+    def rows(self) -> int:
+        return int(self.db.rows(f"SELECT count() FROM {self.table}")[0][0])
+
     def swap(self) -> None:
-        """Put the new table in the old one's place. From here on the sink writes into it."""
+        """Swap the new table in. From here on the sink writes into it."""
         self.db.command(f"EXCHANGE TABLES {self.table} AND {self.into}")
         self.db.command(f"RENAME TABLE {self.into} TO {self.aside}")
 
     def copy_newer(self) -> None:
         """Rows that the sink wrote into the old table after the log was read; harmless when done again."""
-        names, name = self._columns(), ", ".join(NAMES[self.table])
+        names, name = self._columns(), ", ".join(ROW_NAMES[self.table])
         for part in self.partitions:
             beyond = f"raw_partition = {part.number} AND (raw_epoch, raw_offset) > ({part.highest.epoch}, {{}})"
             beyond = beyond.format(part.highest.src) if part.highest != START else f"raw_partition = {part.number}"
@@ -164,12 +164,13 @@ class Rebuild:
 
     def wait_for_the_sink(self) -> None:
         """Until the ledger is past all that could have been under way into the old table at the swap."""
-        ends = {p.number: kafka.ends(self.consumer, self.log.topic, p.number)[1] for p in self.partitions}
+        ends = {p.number: self.reader.bounds(self.log.topic, p.number)[1] for p in self.partitions}
         deadline = time.monotonic() + SINK_S
         while any(self.stored(number) < end for number, end in ends.items()):
             if time.monotonic() > deadline:
                 raise RefusedError(
-                    f"{self.table} is rebuilt and in its place, but the sink does not go on, so an insert of its may"
-                    f" still end in {self.aside}. Start the sink and run this again with --again"
+                    f"{self.table} is rebuilt and swapped in, but the sink has written nothing for {SINK_S:.0f} s, so"
+                    f" one of its inserts may still end in {self.aside}. Start the sink and run the rebuild again with"
+                    " --again"
                 )
             time.sleep(_LOOK_S)

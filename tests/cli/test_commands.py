@@ -22,8 +22,8 @@ from local.fleet.connections import Connections, Door
 from local.fleet.publication import Publication, text
 from local.fleet.settings import FleetSettings
 from operations.doctor.judge import TICK_LATE_S
-from operations.reader import Reader
 from runtime.errors import MillraceError, RefusedError
+from runtime.kafka.log import NEWEST, OLDEST, LogReader
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.topics import RAW
@@ -215,11 +215,9 @@ def in_band(platform: Running, device: str, count: int) -> None:
     """Wait until telemetry.raw holds so many control records of a device."""
     deadline = time.monotonic() + DEADLINE_S
     key = ("key", device_key(device).encode())
-    with Reader(settings(KafkaSettings, platform.data), RAW) as reader:
+    with LogReader(settings(KafkaSettings, platform.data)) as reader:
         while True:
-            bounds = {p: reader.bounds(p) for p in reader.partitions}
-            ends = {p: high for p, (_, high) in bounds.items()}
-            found = reader.until({p: low for p, (low, _) in bounds.items()}, ends)
+            found = reader.records(RAW, dict.fromkeys(reader.partitions(RAW), (OLDEST, NEWEST)))
             if sum(key in (message.headers() or ()) for message in found) >= count:
                 return
             assert time.monotonic() < deadline

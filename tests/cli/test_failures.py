@@ -20,7 +20,6 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.backup import BackupSettings
 from cli.errors import Exit
 from cli.init import InitSettings
 from cli.main import millrace
@@ -28,7 +27,8 @@ from cli.sql import SqlSettings
 from local.fleet.settings import FleetSettings
 from monitoring.notify.settings import NotifySettings
 from monitoring.receivers import ReceiverSettings
-from operations.doctor.look import DoctorSettings
+from operations.backup import BackupSettings
+from operations.doctor import DoctorSettings
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
 from streams.access.policy import shipped

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import millrace
-from tests.sinks.conftest import Stand, make_stand, servers
+from tests.sinks.conftest import Stand, database, db, make_stand, migrated, servers
 
-__all__ = ["make_stand", "servers"]
+__all__ = ["database", "db", "make_stand", "migrated", "servers"]
 
 Command = Callable[..., Result]
 

@@ -84,7 +84,7 @@ def test_a_damaged_backup_changes_nothing(make_stand: Callable[..., Stand], comm
     flow(stand, 5)
     stand.check()
     ok(command(stand, "backup", str(folder)))
-    assert "is there already" in str(command(stand, "backup", str(folder)).exception)
+    assert "exists already" in str(command(stand, "backup", str(folder)).exception)
     sink.kill(signal.SIGTERM)
     sink.end()
     (file,) = folder.glob("readings.*.parquet")
@@ -117,7 +117,7 @@ def test_after_the_loss_of_kafka_and_clickhouse_names_go_on_in_the_next_epoch(
     try:
         migrate(new.settings)
         lossy = command(new, "restore", str(folder))
-        assert f"{RAW}[0]: the topic was made anew" in str(lossy.exception)
+        assert f"{RAW}[0]: the topic was created again" in str(lossy.exception)
         ok(command(new, "restore", str(folder), "--accept-loss"))
         known = topics.read_control(new.kafka_settings)
         assert known[producer_key][1] == device.encode()

@@ -1,4 +1,4 @@
-"""Readings that an old decoder got wrong, read anew while the sink goes on, against real Kafka and ClickHouse."""
+"""Readings that an old decoder got wrong, decoded again while the sink goes on, against real Kafka and ClickHouse."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from confluent_kafka import TopicPartition
 
-from operations.correct import work
+from operations.correct import phases
 from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import clients
 from runtime.stage.contract import Record
@@ -60,6 +60,14 @@ class Access:
         self.seq += messages
         rows += [self._row(now, self.seq, b"{"), rows[0]]
         self.seq += 1
+        self._data(rows)
+
+    def garble(self) -> None:
+        """A record of one message that cannot be decoded."""
+        self._data([self._row(int(time.time() * 1000), self.seq, b"{")])
+        self.seq += 1
+
+    def _data(self, rows: list[dict[str, object]]) -> None:
         value = ipc.encode(pa.RecordBatch.from_pylist(rows, schema=raw.SCHEMA))
         self._send(headers.raw_data(len(rows)), value)
         self.tick()
@@ -179,7 +187,7 @@ def test_a_correction_that_was_cut_off_is_undone_or_finished_by_the_next(
     stand = make_stand(2)
     with a_bad_hour(stand) as (_parts, span, words):
         before = held(stand)
-        whole = getattr(work, step)
+        whole = getattr(phases, step)
 
         def cut_off(*given: Any) -> None:
             if step != "note" or given[2] == "inserted":
@@ -189,7 +197,7 @@ def test_a_correction_that_was_cut_off_is_undone_or_finished_by_the_next(
             whole(*given)
 
         with monkeypatch.context() as cut:
-            cut.setattr(work, step, cut_off)
+            cut.setattr(phases, step, cut_off)
             assert command(stand, *words).exit_code == 1
         assert held(stand).total() > before.total(), "old and new stand side by side"
         ok(command(stand, *words))

@@ -1,15 +1,18 @@
 """Where a back-up is cut, what must be read on and which epochs follow, as functions of values."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operations.backup.control import lost, successors
 from operations.backup.cut import Cut, condition, cuts, within
-from operations.backup.manifest import File, Manifest, Topic, check, read
+from operations.backup.manifest import File, Manifest, Topic, check, read, sha256
 from runtime.errors import RefusedError
 from schemas.control import TopicFacts
 from schemas.topics import AGGREGATES, CONTROL, DERIVED, RAW, READINGS
@@ -63,7 +66,7 @@ def _topic(topic_id: str, epoch: int, **more: Any) -> Topic:
         (_topic("a", 3), TopicFacts("c", 5, 1), None),
     ],
 )
-def test_a_topic_made_anew_gets_an_epoch_that_no_row_has(old: Topic, now: TopicFacts, epoch: int | None) -> None:
+def test_a_topic_created_again_gets_an_epoch_that_no_row_has(old: Topic, now: TopicFacts, epoch: int | None) -> None:
     found = successors({RAW: old}, {RAW: now}, {})
     assert found == ({} if epoch is None else {RAW: TopicFacts(now.topic_id, epoch, 1)})
 
@@ -78,30 +81,33 @@ def test_services_that_wrote_before_the_restore_are_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read_on", "now", "bounds", "told"),
+    ("read_on", "now", "bounds", "reported"),
     [
         ({0: (3, 10)}, TopicFacts("a", 3, 1), (10, 20), None),
         ({0: (3, 10)}, TopicFacts("a", 3, 1), (12, 20), "offsets 10 to 11 are lost: retention took them"),
         ({}, TopicFacts("a", 3, 1), (0, 20), None),
         ({0: (2, 10)}, TopicFacts("a", 3, 1), (1, 20), "offsets 0 to 0 are lost"),
-        ({0: (3, 10)}, TopicFacts("b", 0, 1), (0, 0), "made anew: what was from offset 10 on is lost"),
+        ({0: (3, 10)}, TopicFacts("b", 0, 1), (0, 0), "created again: what was from offset 10 on is lost"),
     ],
 )
-def test_what_kafka_no_longer_holds_is_told(
-    read_on: dict[int, tuple[int, int]], now: TopicFacts, bounds: tuple[int, int], told: str | None
+def test_what_kafka_no_longer_holds_is_reported(
+    read_on: dict[int, tuple[int, int]], now: TopicFacts, bounds: tuple[int, int], reported: str | None
 ) -> None:
     found = lost({RAW: _topic("a", 3, read_on=read_on)}, {RAW: now}, {(RAW, 0): bounds})
-    assert len(found) == (told is not None) and (told or "") in "".join(found)
+    assert len(found) == (reported is not None) and (reported or "") in "".join(found)
 
 
 def test_a_manifest_says_all_of_itself_and_what_is_wrong_with_files(tmp_path: Any) -> None:
-    (tmp_path / "x").write_bytes(b"abc")
-    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    files = [File("x", 3, abc, "readings", 5, 2**64 - 1), File("y", 1, abc)]
+    pq.write_table(pa.table({"n": range(5)}), tmp_path / "x")
+    (tmp_path / "c").write_bytes(b"{}\n")
+    whole = File("x", 3, sha256(tmp_path / "x"), "readings", 5, 2**64 - 1)
+    files = [whole, File("y", 1, whole.sha256), File("c", 3, sha256(tmp_path / "c"), records=1)]
     made = Manifest("2026-11-25T00:00:00", {"0001": "c"}, {RAW: _topic("a", 3, read_on={0: (3, 10)})}, files)
     (tmp_path / "manifest.json").write_bytes(made.encode())
     assert read(tmp_path) == made
     assert check(tmp_path, made) == ["y is missing"]
+    fewer = Manifest(made.made_at, {}, {}, [replace(whole, rows=6), replace(files[2], records=2)])
+    assert check(tmp_path, fewer) == ["x holds 5 rows, not 6", "c holds 1 records, not 2"]
     (tmp_path / "x").write_bytes(b"abd")
     assert "x is not what was written" in check(tmp_path, made)[0]
     (tmp_path / "manifest.json").write_text('{"form": 9}')

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cli.errors import Exit
 from cli.main import millrace
-from cli.size import FIGURES, known
+from operations.figures import FIGURES, known
 from operations.sizing import (
     ASSUMED,
     CONNECTIONS,

@@ -1,31 +1,34 @@
-"""What a deployment shows from outside: each look asks one thing of it and gives findings. All of it blocks."""
+"""What a deployment shows from outside: each check asks one thing of it and yields findings. All of it blocks."""
 
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from cryptography import x509
 
 from local import status
 from monitoring.watch.certificates import presented
+from operations.backup import journal
+from operations.correct import phases
 from operations.doctor import judge
 from operations.doctor.judge import Finding, Level
 from runtime.addresses import Address
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import endpoint
 from runtime.kafka import clients, topics
+from runtime.kafka.log import LogReader
 from runtime.settings import KafkaSettings, setting
 from schemas import topics as names
-from schemas.control import POLICY_KEY, TopicFacts
-from schemas.errors import ContractError
+from schemas.control import POLICY_KEY
 from schemas.headers import kind_of, table
 from schemas.vocabulary import Kind
 from sinks.ledger import ledger_totals
@@ -34,6 +37,8 @@ from sinks.settings import MigrationSettings
 from streams.access.policy import PolicyError, decode
 
 _TIMEOUT_S: Final = 10.0
+_CONNECT_S: Final = 5.0
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
 _BACK: Final = 50
 """Records at the end of a partition among which a tick is looked for."""
 _DAY_S: Final = 86_400
@@ -52,12 +57,20 @@ class DoctorSettings(KafkaSettings, MigrationSettings):
     sink_group: str = setting("millrace-sink", doc="Kafka consumer group of the sinks")
 
 
-class Looks:
-    """Looks at the deployment that `settings` describe; `data` is the folder of a local platform, if it is one."""
+class Checks:
+    """Of the deployment that `settings` describe; `data` is the folder of a local platform, if it is one."""
 
     def __init__(self, settings: DoctorSettings, data: Path) -> None:
         self._settings, self._data = settings, data
-        self._admin: AdminClient = clients.admin(settings)
+
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return clients.admin(self._settings)
+
+    @contextmanager
+    def _database(self) -> Iterator[ClickHouse]:
+        with ClickHouse(self._settings, timeout_s=_TIMEOUT_S) as db:
+            yield db
 
     def all(self) -> Mapping[str, Callable[[], Iterator[Finding]]]:
         """By name, in the order of a reader's interest."""
@@ -70,6 +83,7 @@ class Looks:
             "lag": self.lag,
             "migrations": self.migrations,
             "policies": self.policies,
+            "operations": self.operations,
             "versions": self.versions,
             "disk": self.disk,
             "ledger": self.ledger,
@@ -79,42 +93,38 @@ class Looks:
         found = status.read(self._data)
         if found is not None:
             yield from judge.services(found["services"])
-            yield from judge.full_disks(found["disks"])
+            yield from judge.full_disks(found.get("disks", ()))
 
-    def _doors(self) -> Iterator[tuple[str, Address, bool]]:
-        own = self._settings
-        server = endpoint(own)
-        yield "https" if server.secure else "http", Address(server.address), server.secure
+    def _endpoints(self) -> Iterator[tuple[str, Address, bool]]:
+        """(scheme, address, whether it speaks TLS) of everything that is reached by a URL."""
+        own, server = self._settings, endpoint(self._settings)
+        yield "https" if server.secure else "http", Address.at(server.host, server.port), server.secure
         for url in (own.device_mqtt_url, own.device_mqtts_url, own.device_http_url):
             if url:
                 parts = urlsplit(url)
-                tls = parts.scheme in ("mqtts", "https")
-                port = parts.port or {"mqtt": 1883, "mqtts": 8883, "https": 443}.get(parts.scheme, 80)
-                yield parts.scheme, Address.at(parts.hostname or "", port), tls
+                port = parts.port or _PORTS.get(parts.scheme, 80)
+                yield parts.scheme, Address.at(parts.hostname or "", port), parts.scheme in ("mqtts", "https")
 
     def reachability(self) -> Iterator[Finding]:
-        for scheme, door, _ in self._doors():
+        for scheme, address, _ in self._endpoints():
             try:
-                socket.create_connection((door.host, door.port), _TIMEOUT_S).close()
-                yield Finding("reachability", Level.OK, f"{scheme} at {door}")
+                socket.create_connection((address.host, address.port), _CONNECT_S).close()
+                yield Finding("reachability", Level.OK, f"{scheme} at {address}")
             except OSError as error:
-                do = "is it up, is the address right, does a firewall stand between?"
-                yield Finding("reachability", Level.WRONG, f"{scheme} at {door}: {error}", do)
+                do = "is it up, is the address right, does a firewall block it?"
+                yield Finding("reachability", Level.WRONG, f"{scheme} at {address}: {error}", do)
         brokers = self._admin.list_topics(timeout=_TIMEOUT_S).brokers
         yield Finding("reachability", Level.OK, f"kafka, {len(brokers)} brokers")
 
     def certificates(self) -> Iterator[Finding]:
-        for scheme, door, tls in self._doors():
+        for scheme, address, tls in self._endpoints():
             if tls:
-                yield judge.certificate(f"{scheme} at {door}", _days_left(presented(door)))
+                yield judge.certificate(f"{scheme} at {address}", _days_left(presented(address)))
         if self._settings.ca_file is not None and self._settings.ca_file.exists():
             yield judge.certificate("the devices' authority", _days_left(self._settings.ca_file.read_bytes()))
 
-    def _registered(self) -> dict[str, TopicFacts]:
-        return topics.recorded(self._settings)
-
     def topics(self) -> Iterator[Finding]:
-        registered = self._registered()
+        registered = topics.recorded(self._settings)
         replication = self._replication()
         partitions = registered[names.RAW].partitions if names.RAW in registered else 1
         plans = topics.plans(partitions, replication)
@@ -124,8 +134,8 @@ class Looks:
         found: list[Finding] = []
         for plan in plans:
             facts = registered.get(plan.name)
-            told = None if facts is None else (facts.topic_id, facts.partitions)
-            found += judge.topic(plan, told, live.get(plan.name), configs.get(plan.name, {}))
+            known = None if facts is None else (facts.topic_id, facts.partitions)
+            found += judge.topic(plan, known, live.get(plan.name), configs.get(plan.name, {}))
         yield from found or [
             Finding("topics", Level.OK, f"{len(plans)}, {partitions} partitions, {replication} copies")
         ]
@@ -140,22 +150,15 @@ class Looks:
         return {name: {key: str(entry.value) for key, entry in one.items()} for name, one in answers.items()}
 
     def time(self) -> Iterator[Finding]:
-        with closing(
-            clients.consumer(self._settings, clients.READER, more=_QUIET | {"enable.partition.eof": True})
-        ) as consumer:
-            low, high = consumer.get_watermark_offsets(TopicPartition(names.RAW, 0), timeout=_TIMEOUT_S)
-            consumer.assign([TopicPartition(names.RAW, 0, max(low, high - _BACK))])
-            appended_ms, deadline = None, time.monotonic() + _TIMEOUT_S
-            while low < high and time.monotonic() < deadline:
-                message = consumer.poll(0.5)
-                if message is None:
-                    continue
-                if message.error() is not None or (message.offset() or 0) >= high:
-                    break
-                if kind_of(table(message.headers())) is Kind.TICK:
-                    appended_ms = message.timestamp()[1]
-        yield judge.tick(None if appended_ms is None else time.time() - appended_ms / 1000)
-        with closing(ClickHouse(self._settings)) as db:
+        with LogReader(self._settings, timeout_s=_TIMEOUT_S, more=_QUIET) as reader:
+            low, high = reader.bounds(names.RAW, 0)
+            appended_ms = [
+                record.timestamp()[1]
+                for record in reader.records(names.RAW, {0: (max(low, high - _BACK), high)})
+                if kind_of(table(record.headers())) is Kind.TICK
+            ]
+        yield judge.tick(time.time() - appended_ms[-1] / 1000 if appended_ms else None)
+        with self._database() as db:
             asked = time.time()
             theirs = float(db.rows("SELECT toUnixTimestamp64Milli(now64(3)) / 1000")[0][0])
             yield judge.clock((asked + time.time()) / 2 - theirs, "ClickHouse's")
@@ -164,13 +167,13 @@ class Looks:
         """What each group has not committed; stages commit with their snapshots, so a few seconds are no lag."""
         sources = {name: (names.RAW if name == "access" else names.READINGS,) for name in names.STAGES}
         groups = sources | {self._settings.sink_group: (names.RAW, names.READINGS, *names.DERIVED)}
-        partitions = self._registered()[names.RAW].partitions
-        with closing(clients.consumer(self._settings, clients.READER, more=_QUIET)) as consumer:
+        partitions, admin = topics.recorded(self._settings)[names.RAW].partitions, self._admin
+        with LogReader(self._settings, timeout_s=_TIMEOUT_S, more=_QUIET) as reader:
             for group, read in groups.items():
-                wanted = [TopicPartition(topic, p) for topic in read for p in range(partitions)]
-                (asked,) = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
+                wanted = [(topic, p) for topic in read for p in range(partitions)]
+                (asked,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
                 done = {(tp.topic, tp.partition): tp.offset for tp in asked.result(_TIMEOUT_S).topic_partitions or ()}
-                yield _lag(consumer, group, wanted, done)
+                yield _lag(reader, group, wanted, done)
 
     def migrations(self) -> Iterator[Finding]:
         check_migrated(self._settings)
@@ -190,10 +193,10 @@ class Looks:
             do = "millrace policy apply: an older one is in force"
             yield Finding("policies", Level.WRONG, f"the newest is refused: {error.mistakes[0]}", do)
             return
-        with closing(ClickHouse(self._settings)) as db:
+        with self._database() as db:
             sql = "SELECT uniqExact(raw_partition) FROM policies WHERE version_offset = {offset:UInt64}"
             reached = int(db.rows(sql, {"offset": offset})[0][0])
-        partitions = self._registered()[names.RAW].partitions
+        partitions = topics.recorded(self._settings)[names.RAW].partitions
         if reached < partitions:
             do = "look at relay, access and sink"
             yield Finding("policies", Level.WRONG, f"the newest reached {reached} of {partitions} partitions", do)
@@ -201,40 +204,40 @@ class Looks:
             yield Finding("policies", Level.OK, f"version at offset {offset}, {roles} roles, in every partition")
 
     def versions(self) -> Iterator[Finding]:
-        with closing(ClickHouse(self._settings)) as db:
+        with self._database() as db:
             found = str(db.rows("SELECT version()")[0][0])
         year = int(found.split(".")[0])
         level, do = (Level.OK, "") if year >= 24 else (Level.WRONG, "Millrace needs ClickHouse 24 or later")
         yield Finding("versions", level, f"ClickHouse {found}", do)
 
+    def operations(self) -> Iterator[Finding]:
+        """Operations that broke off and leave the tables in a state that is not meant to last."""
+        with self._database() as db:
+            found = list(judge.unfinished(journal.under_way(db), phases.unfinished(db)))
+        yield from found or [Finding("operations", Level.OK, "none broke off")]
+
     def disk(self) -> Iterator[Finding]:
-        with closing(ClickHouse(self._settings)) as db:
+        with self._database() as db:
             for name, free, total in db.rows("SELECT name, free_space, total_space FROM system.disks"):
                 yield judge.disk(f"ClickHouse's {name}", int(free), int(total))
 
     def ledger(self) -> Iterator[Finding]:
-        with closing(ClickHouse(self._settings)) as db:
+        with self._database() as db:
             yield judge.ledger(ledger_totals(db.client))
 
 
-def _lag(consumer: Any, group: str, wanted: list[TopicPartition], done: Mapping[tuple[str, int], int]) -> Finding:
+def _lag(reader: LogReader, group: str, wanted: list[tuple[str, int]], done: Mapping[tuple[str, int], int]) -> Finding:
     records, oldest_ms = 0, None
-    for part in wanted:
-        low, high = consumer.get_watermark_offsets(part, timeout=_TIMEOUT_S)
-        position = max(low, done.get((part.topic, part.partition), low))
+    for topic, partition in wanted:
+        low, high = reader.bounds(topic, partition)
+        position = max(low, done.get((topic, partition), low))
         records += max(0, high - position)
         if position < high:
-            appended_ms = _appended_ms(consumer, part, position)
-            oldest_ms = appended_ms if oldest_ms is None else min(oldest_ms, appended_ms)
+            first = next(reader.records(topic, {partition: (position, high)}), None)
+            if first is not None:  # else nothing but marks of transactions
+                appended_ms = int(first.timestamp()[1])
+                oldest_ms = appended_ms if oldest_ms is None else min(oldest_ms, appended_ms)
     return judge.lag(group, records, 0.0 if oldest_ms is None else time.time() - oldest_ms / 1000)
-
-
-def _appended_ms(consumer: Any, part: TopicPartition, offset: int) -> int:
-    consumer.assign([TopicPartition(part.topic, part.partition, offset)])
-    message = consumer.poll(_TIMEOUT_S)
-    if message is None or message.error() is not None:
-        raise ContractError(f"{part.topic}[{part.partition}] offset {offset} cannot be read")
-    return int(message.timestamp()[1])
 
 
 def _days_left(pem: bytes) -> float:

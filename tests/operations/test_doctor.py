@@ -1,10 +1,16 @@
-"""What `millrace doctor` calls right and wrong. Against a running platform: test_commands.py."""
+"""What `millrace doctor` calls right and wrong. Against a running platform: tests/cli/test_commands.py."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from cli.doctor import examined
-from operations.doctor import judge
+from operations.doctor import DoctorSettings, judge
+from operations.doctor.checks import Checks
 from operations.doctor.judge import Finding, Level
+from operations.doctor.run import examined, run
+from runtime.clickhouse.settings import endpoint
 from runtime.errors import RetryableError
 from runtime.kafka.topics import Plan
 
@@ -60,6 +66,43 @@ def test_a_look_that_sees_nothing_is_a_finding_and_keeps_what_it_had_seen() -> N
         yield Finding("disk", Level.OK, "one")
         raise RetryableError("ClickHouse is away")
 
-    found = examined("disk", look)
+    found = list(examined("disk", look))
     assert [f.level for f in found] == [Level.OK, Level.WRONG]
     assert "ClickHouse is away" in found[1].what
+
+
+def test_a_check_that_hangs_is_a_finding_and_the_next_one_runs() -> None:
+    hung, shown = threading.Event(), list[str]()
+
+    def hangs() -> Iterator[Finding]:
+        yield Finding("slow", Level.OK, "before")
+        hung.wait()
+
+    def quick() -> Iterator[Finding]:
+        yield Finding("quick", Level.OK, "after")
+
+    found = run({"slow": hangs, "quick": quick}, lambda finding: shown.append(finding.what), timeout_s=0.2)
+    hung.set()
+    assert [(f.check, f.level) for f in found] == [
+        ("slow", Level.OK),
+        ("slow", Level.WRONG),
+        ("quick", Level.OK),
+    ]
+    assert shown == ["before", "not finished after 0 s", "after"], "each is shown as it is found"
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("http://u@db/x", 8123), ("https://u@db/x", 8443), ("http://u@db:9/x", 9), ("http://u@[::1]/x", 8123)],
+)
+def test_clickhouse_is_looked_for_where_its_client_connects(url: str, port: int, tmp_path: Path) -> None:
+    settings = DoctorSettings(clickhouse_url=url)
+    (_, address, tls), *_ = Checks(settings, tmp_path)._endpoints()
+    assert (address.port, address.host, tls) == (port, endpoint(settings).host, url.startswith("https"))
+
+
+def test_a_full_disk_of_a_local_platform_is_named_with_its_time() -> None:
+    room = {"path": "/data", "free_bytes": 50 << 30, "size_bytes": 100 << 30, "full_since": None}
+    assert list(judge.full_disks([room])) == []
+    (full,) = judge.full_disks([room | {"free_bytes": 1 << 20, "full_since": "2026-11-30T20:00:00+00:00"}])
+    assert full.level is Level.WRONG and "full since 2026-11-30T20:00" in full.what and "disk-full.md" in full.do

@@ -10,9 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from cli.detect_files import FileError, Table
+from operations.detect.files import FileError, Table
+from operations.detect.judged import Judged
 from runtime.columns.types import Float64
-from streams.anomaly.core.residual import Found
+from streams.anomaly.series import Found
 
 MOST_FILES: Final = 40
 """In one picture."""
@@ -21,15 +22,15 @@ _HEIGHT_IN: Final = 3.6
 _INK, _RANGE, _ALERT, _QUIET = "#24364b", "#8fb4d9", "#c8341d", "#7a8794"
 
 
-def draw(file: Path, judged: Sequence[tuple[Table, Found, Float64]], threshold: float) -> None:
+def draw(file: Path, judged: Sequence[Judged], threshold: float) -> None:
     """Write a PNG, files below each other. Raises FileError when there are too many, or it cannot be written."""
     if len(judged) > MOST_FILES:
         raise FileError(f"--plot: {len(judged)} files are too many for one picture; at most {MOST_FILES}")
     figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN * len(judged)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * len(judged), 1, squeeze=False, height_ratios=[3, 1] * len(judged))[:, 0]
-    for k, (table, found, score) in enumerate(judged):
-        _panel(axes[2 * k], axes[2 * k + 1], table, found, score, threshold)
+    for k, one in enumerate(judged):
+        _panel(axes[2 * k], axes[2 * k + 1], one.table, one.found, one.score, threshold)
     try:
         figure.savefig(file, dpi=110, format="png")
     except OSError as error:
