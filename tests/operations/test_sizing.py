@@ -88,7 +88,7 @@ def test_limits_are_told_with_what_to_do() -> None:
 def test_all_bad_arguments_are_reported_at_once() -> None:
     words = ["size", "--devices", "0", "--rate", "nan", "--peak", "0.5", "--copies", "0"]
     done = CliRunner().invoke(millrace, words)
-    assert done.exit_code == Exit.FAILED
+    assert done.exit_code == Exit.USAGE
     assert done.stderr.replace("millrace: ", "").splitlines() == [
         "--devices 0: expected 1 or more",
         "--rate nan: expected 1e-06 or more",
