@@ -17,6 +17,7 @@ from local.engines.mosquitto import BRIDGE_USER, Mosquitto
 from local.ports import LOOPBACK, free
 from local.programs import launch
 from local.services import SERVICES, is_ready
+from local.status import environment
 from runtime.errors import MillraceError
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Running
@@ -38,8 +39,10 @@ def second_pair(running: Running, tmp_path: Path) -> Iterator[tuple[str, int]]:
     authority = running.data / "identity"
     broker = Mosquitto(tmp_path / "mosquitto", authority, tls, plain, "millrace.bridge.1")
     process = launch(broker.program(), tmp_path / "mosquitto.log", 20)
-    environment = os.environ | {
-        "MILLRACE_KAFKA_BOOTSTRAP": running.status()["endpoints"]["kafka"],
+    platform = environment(running.data)
+    own = os.environ | {
+        "MILLRACE_KAFKA_BOOTSTRAP": platform["MILLRACE_KAFKA_BOOTSTRAP"],
+        "MILLRACE_KAFKA_SECURITY": platform["MILLRACE_KAFKA_SECURITY"],
         "MILLRACE_INSTANCE": "1",
         "MILLRACE_MQTT_URL": broker.bridge_url,
         "MILLRACE_MQTT_USER": BRIDGE_USER,
@@ -47,7 +50,7 @@ def second_pair(running: Running, tmp_path: Path) -> Iterator[tuple[str, int]]:
         "MILLRACE_HTTP_BIND": f"{LOOPBACK}:{probes}",
     }
     with (tmp_path / "bridge.log").open("w") as log:
-        bridge = subprocess.Popen([sys.executable, "-m", "bridge.mqtt"], env=environment, stdout=log, stderr=log)
+        bridge = subprocess.Popen([sys.executable, "-m", "bridge.mqtt"], env=own, stdout=log, stderr=log)
     ready, deadline = is_ready(probes), time.monotonic() + 30
     while not ready():
         assert time.monotonic() < deadline, (tmp_path / "bridge.log").read_text()
