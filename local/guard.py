@@ -85,10 +85,10 @@ class MosquittoGuard:
         self._reserve.release()
 
     def _needed(self, found: Space) -> int:
-        """Bytes for a save beside the one before, which has grown since."""
-        saved = self._folder / SAVED
+        """Bytes for a save beside the one before, which has grown since. On a full disk only LAST shows its size."""
+        files = [file for file in (self._folder / SAVED, self._folder / LAST) if file.exists()]
         growth = min(GROWTH_BYTES, found.size // GROWTH_SHARE)
-        return 2 * (saved.stat().st_size if saved.exists() else 0) + growth
+        return 2 * max((file.stat().st_size for file in files), default=0) + growth
 
     def _keep_ready(self, found: Space) -> None:
         self._waits = False
