@@ -23,8 +23,8 @@ down: setup ## stop it
 	.venv/bin/millrace down --data $(DATA)
 
 QUICK := -m "not chaos and not soak and not compose"
-test: setup ## all tests against real servers, three files at a time; what fails beside others must pass alone
-	$(PY) -m pytest $(QUICK) -n 3 --dist loadfile || $(PY) -m pytest $(QUICK) --last-failed --last-failed-no-failures none
+test: setup ## all tests against real servers, three files at a time; what fails there fails the run, unless tests/flaky.txt lists it
+	$(PY) -m tests.run $(QUICK)
 
 check: setup ## ruff, mypy --strict, the walls between the packages, hadolint
 	.venv/bin/ruff check .
