@@ -1,7 +1,7 @@
 """`make test`: all tests beside each other, then alone those that failed. Being alone excuses nothing.
 
-A test that fails beside others and passes alone depends on something that it should not: the machine's speed, a port, what
-another test left behind. It is reported and fails the run, unless tests/flaky.txt names it with the reason.
+A test that fails beside others and passes alone depends on something that it should not: the machine's speed, a port,
+what another test left behind. It is reported and fails the run, unless tests/flaky.txt names it with the reason.
 
     python -m tests.run [arguments of pytest…]
 """

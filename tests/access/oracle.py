@@ -10,9 +10,9 @@ from streams.access.core.runs import Fresh
 from streams.access.decode.formats import format_of
 from streams.access.decode.limits import Invalid
 from streams.access.decode.message import NO_TIME
+from tests.access.sets import SetsOfDevice
 from tests.access.support import NOW_MS
-from tests.access.test_buckets import Tokens
-from tests.access.test_sequences import SetsOfDevice
+from tests.access.tokens import Tokens
 
 DAY_MS = 86_400_000
 Fate = tuple[Verdict, str | None, list[tuple[Any, ...]]]

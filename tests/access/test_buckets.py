@@ -1,7 +1,5 @@
 """Rate limits against a bucket that is refilled the way one explains it."""
 
-from fractions import Fraction
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,29 +7,10 @@ from hypothesis import strategies as st
 from runtime.columns.grouped import Grouped
 from runtime.rates import NEVER_US, RateLimit
 from streams.access.core.buckets import Buckets
+from tests.access.tokens import Tokens
 
 LIMITS = {0: (1_000, 1), 1: (100_000, 5), 2: (333_333, 3), 3: (50, 1000)}
 """Device -> µs between messages, burst in messages."""
-
-
-class Tokens:
-    """A bucket of tokens, full at first; one token every `interval` µs. Time never runs backwards in it."""
-
-    def __init__(self, interval: int, burst: int) -> None:
-        self.interval, self.burst = interval, burst
-        self.tokens, self.at = Fraction(burst), None
-
-    def take(self, now: int) -> bool:
-        if self.at is None:
-            self.at = now
-        if now > self.at:
-            self.tokens = min(Fraction(self.burst), self.tokens + Fraction(now - self.at, self.interval))
-            self.at = now
-        behind = Fraction(self.at - now, self.interval)
-        if self.tokens - behind < 1:
-            return False
-        self.tokens -= 1
-        return True
 
 
 moves = st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400_000)), max_size=25), max_size=8)

@@ -17,7 +17,7 @@ from schemas.headers import kind_of
 from streams.access.core.stage import AccessStage
 from streams.access.policy import check, decode, shipped
 from tests.access.support import control, data, message, tick
-from tests.access.test_verdicts import World
+from tests.access.world import World
 from tests.servers import KafkaServer
 from tests.support.service import StageService, until, without_provenance
 

@@ -22,7 +22,7 @@ from streams.access.core.state import State
 from streams.access.decode import decoder
 from streams.access.policy import check, shipped
 from tests.access.support import NOW_MS, control, counts_of, data, message, registered, rows_of, tick
-from tests.access.test_verdicts import World
+from tests.access.world import World
 from tests.support.states import restored, stored
 
 POLICY = """

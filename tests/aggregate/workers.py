@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +19,14 @@ from runtime.settings import KafkaSettings
 from schemas import aggregates, headers
 from schemas import topics as names
 from schemas.headers import Provenance
+from tests.support.waiting import wait_for
 
 Environment = dict[str, str]
 
 
 def until(what: Callable[[], Any], within_s: float, why: Callable[[], str]) -> Any:
     """Poll until `what` is true; its value."""
-    deadline = time.monotonic() + within_s
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {why()}"
-        time.sleep(0.05)
-    return value
+    return wait_for(what, why, within_s)
 
 
 class Worker:

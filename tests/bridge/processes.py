@@ -5,22 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from local.ports import free
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
 
 def wait(done: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(0.01)
+    wait_for(done, what, timeout_s)
 
 
 class Service:

@@ -11,6 +11,8 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.support.waiting import wait_for
+
 SESSION_S = 3600
 
 
@@ -56,14 +58,14 @@ class Publisher:
 
     def finish(self, timeout_s: float = 120.0) -> None:
         """Wait until every message has its acknowledgement, then disconnect."""
-        deadline = time.monotonic() + timeout_s
-        while self._outstanding():
-            assert time.monotonic() < deadline, (
-                f"{self.device}: {len(self.waiting)} of {self.published} not acknowledged"
-            )
+
+        def acknowledged() -> bool:
             if self.end_to_end:
                 self._resend()
-            time.sleep(0.1)
+            return not self._outstanding()
+
+        what = f"acknowledgements of {self.device}"
+        wait_for(acknowledged, lambda: f"{what}: {len(self.waiting)} of {self.published} lack", timeout_s, every_s=0.1)
         self._client.disconnect()
         self._client.loop_stop()
 

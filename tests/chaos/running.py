@@ -15,6 +15,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
 from local import status
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 QUIET_S = 180.0
@@ -76,10 +77,7 @@ class Running:
         )
 
     def wait_ready(self, timeout_s: float = 120.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not self.status()["ready"]:
-            assert time.monotonic() < deadline, f"not ready: {json.dumps(self.status())}"
-            time.sleep(0.2)
+        wait_for(lambda: self.status()["ready"], lambda: f"ready: {json.dumps(self.status())}", timeout_s)
 
     def ledger(self) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = json.loads(self.command("ledger", "--json").splitlines()[-1])
@@ -94,18 +92,16 @@ class Running:
 
     def wait_quiet(self, at_least: int = 0, timeout_s: float = QUIET_S) -> dict[str, dict[str, int]]:
         """Wait until nothing is in flight and `at_least` messages were received; the ledger then."""
-        deadline = time.monotonic() + timeout_s
-        before: dict[str, dict[str, int]] | str = ""
-        while True:
+        seen: list[dict[str, dict[str, int]] | str] = [""]
+
+        def quiet() -> dict[str, dict[str, int]] | None:
             found = self._ledger_or_why_not()
-            if not isinstance(found, str):
-                in_flight = any(section["in_flight"] for section in found.values())
-                quiet = not in_flight and found["messages"]["received"] >= at_least
-                if quiet and found == before:
-                    return found
-            before = found
-            assert time.monotonic() < deadline, f"never quiet: {found}"
-            time.sleep(1.5)
+            before, seen[0] = seen[0], found
+            if isinstance(found, str) or found != before or found["messages"]["received"] < at_least:
+                return None
+            return None if any(section["in_flight"] for section in found.values()) else found
+
+        return wait_for(quiet, lambda: f"quiet: {seen[0]}", timeout_s, every_s=1.5)
 
 
 class Killer:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.accounts import account
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Running
-from tests.chaos.test_kills import account
+from tests.support.waiting import wait_for
 
 LOST = "kafka-2"
 TIMES = 3
@@ -37,7 +38,7 @@ def test_losing_a_broker_and_its_disk_loses_nothing_and_the_flow_goes_on(tmp_pat
         publishers = [Publisher(f"three-{i}", running.endpoint("mqtt"), 100.0, True, False) for i in range(3)]
         for publisher in publishers:
             publisher.start()
-        time.sleep(5.0)
+        wait_for(lambda: all(p.published > 300 for p in publishers), "a flow to kill in")
         for number in range(TIMES):
             assert running.signal(LOST, signal.SIGKILL)
             gone = (running.data / LOST).rename(tmp_path / f"disk-{number}")  # before it is started again

@@ -1,31 +1,17 @@
 """Nothing lost, nothing twice: real processes, killed at random, and a publisher that knows what it published."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.accounts import account
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Killer, Running
+from tests.support.waiting import wait_for
 
 KILLS = int(os.environ.get("KILLS", "60"))
 SEED = int(os.environ.get("SEED", "1"))
-
-
-def account(running: Running, publishers: list[Publisher]) -> tuple[int, int, int]:
-    """(messages, lost, doubled) of what was published, by what ClickHouse holds."""
-    rows = (
-        running.clickhouse()
-        .query("SELECT device, value, count() FROM readings WHERE metric = 'n' GROUP BY 1, 2")
-        .result_rows
-    )
-    found = {(device, int(value)): count for device, value, count in rows}
-    wanted = {(p.device, n): p for p in publishers for n in range(p.published)}
-    lost = [key for key in wanted if key not in found]
-    doubled = [key for key, p in wanted.items() if found.get(key, 0) > 1 and (p.stamped or p.end_to_end)]
-    assert not set(found) - set(wanted), "readings that nobody published"
-    return len(wanted), len(lost), len(doubled)
 
 
 def _run(tmp_path: Path, kills: int, pause_s: tuple[float, float], crash_broker: bool) -> None:
@@ -35,7 +21,7 @@ def _run(tmp_path: Path, kills: int, pause_s: tuple[float, float], crash_broker:
         publishers = [Publisher(f"chaos-{i}", address, 100.0, *kind) for i, kind in enumerate(kinds)]
         for publisher in publishers:
             publisher.start()
-        time.sleep(2.0)
+        wait_for(lambda: all(p.published > 100 for p in publishers), "a flow to kill in")
         killer = Killer(running, SEED, crash_broker)
         killer.run(kills, pause_s)
         for publisher in publishers:

@@ -19,11 +19,12 @@ from cli.main import millrace
 from identity.registry.store import Registry
 from local.fleet import enrol, payloads
 from local.fleet.connections import Connections, Door
-from local.fleet.publication import Publication, text
+from local.fleet.publication import Publication
 from local.fleet.settings import FleetSettings
 from operations.doctor.judge import TICK_LATE_S
 from runtime.errors import MillraceError, RefusedError
 from runtime.kafka.log import NEWEST, OLDEST, LogReader
+from runtime.mqtt.wire import binary
 from runtime.settings import KafkaSettings
 from schemas.control import Device, device_key
 from schemas.topics import RAW
@@ -36,7 +37,7 @@ Call = Callable[..., str]
 def publish(platform: Running, device: str, channel: str, *bodies: bytes) -> None:
     """Messages of a device that is registered, acknowledged by the broker; boot 1, seq from 0."""
     found = settings(FleetSettings, platform.data)
-    topic = text(f"d/{device}/telemetry/{channel}".encode())
+    topic = binary(f"d/{device}/telemetry/{channel}".encode())
     sent = [Publication(topic, payloads.identity(1, seq), body) for seq, body in enumerate(bodies)]
 
     async def run() -> None:

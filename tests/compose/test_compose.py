@@ -14,62 +14,28 @@ from typing import Any
 
 import pytest
 
+from tests.compose.containers import (
+    PROFILES,
+    ROOT,
+    VICTIMS,
+    command,
+    compose,
+    inspect,
+    is_well,
+    ledger,
+    operator,
+    quiet,
+    states,
+    until,
+)
+
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1500)]
-ROOT = Path(__file__).parents[2]
-LAB = "tests/compose/lab.yml"
-OVERRIDES: list[str] = []
-"""Files beside docker-compose.yml."""
 HEALTHY_S = 60.0
 LOST_BY_BROKER = 120
 """Messages of two seconds: what mosquitto acknowledged and had not saved when it was killed is gone, as documented."""
-VICTIMS = ("kafka", "clickhouse", "mosquitto", "relay", "bridge", "bridge-http", "access", "aggregate", "anomaly",
-           "presence", "sink", "watch")  # fmt: skip
 ENGINES = {"kafka", "clickhouse", "mosquitto"}
 WATCHERS = ("notify", "prometheus", "alertmanager", "grafana")
-PROFILES = ("--profile", "tools", "--profile", "fleet", "--profile", "monitoring")
 SECRETS = ("PASSWORD=", "SECRET", "TOKEN", "BEGIN ", "PRIVATE")
-
-
-def command(*arguments: str) -> list[str]:
-    files = ["docker-compose.yml", *OVERRIDES, *((LAB,) if os.environ.get("COMPOSE_LAB") else ())]
-    return ["docker", "compose", "-p", "millrace-test", *(word for name in files for word in ("-f", name)), *arguments]
-
-
-def compose(*arguments: str, check: bool = True, timeout_s: float = 300) -> str:
-    argv = command(*arguments)
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=timeout_s)
-    if check and done.returncode:
-        raise AssertionError(f"{' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
-
-
-def operator(*arguments: str) -> str:
-    return compose("run", "-T", "--rm", "--no-deps", "operator", *arguments)
-
-
-def ledger() -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = json.loads(operator("ledger", "--json").strip().splitlines()[-1])
-    return found
-
-
-def states() -> dict[str, dict[str, Any]]:
-    lines = compose("ps", "-a", "--format", "json").splitlines()
-    return {row["Service"]: row for row in map(json.loads, lines)}
-
-
-def inspect(service: str) -> dict[str, Any]:
-    name = compose("ps", "-q", service).strip().splitlines()[0]
-    done = subprocess.run(["docker", "inspect", name], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)[0]
-    return found
-
-
-def until(what: Any, within_s: float, why: str) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {why}: {states()}"
-        time.sleep(0.5)
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +50,6 @@ def stack() -> Iterator[float]:
     logs = compose("logs", "--no-color", "--tail", "200", check=False)
     (Path(os.environ.get("TMPDIR", "/tmp")) / "millrace-compose.log").write_text(logs)
     compose(*PROFILES, "down", "-v")
-
-
-def is_well(row: dict[str, Any] | None) -> bool:
-    return row is not None and row["State"] == "running" and row["Health"] == "healthy"
 
 
 def test_everything_is_healthy_within_a_minute(stack: float) -> None:
@@ -176,12 +138,6 @@ def _kill(service: str) -> None:
     until(lambda: inspect(service)["RestartCount"] > restarts, 30, f"{service} is restarted")
     until(lambda: is_well(states().get(service)), 90, f"{service} is healthy again")
     print(f"\n{service} back after {time.monotonic() - begun:.1f} s", end="")
-
-
-def quiet(received: int) -> dict[str, dict[str, int]] | None:
-    totals = ledger()
-    settled = not any(section["in_flight"] for section in totals.values())
-    return totals if settled and totals["messages"]["received"] >= received else None
 
 
 def test_more_access_workers_share_the_partitions(stack: float) -> None:

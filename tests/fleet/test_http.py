@@ -13,6 +13,7 @@ from local.fleet.publication import Publication
 from local.fleet.totals import Totals
 from runtime.errors import FatalError
 from runtime.mqtt.wire import binary
+from tests.support.waiting import wait_for_async
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,9 +32,12 @@ async def send(answer: Answer, batches: list[list[Publication]]) -> Totals:
         try:
             for batch in batches:
                 sender.send("meter-1", batch)
-            while totals.open:
+
+            def done() -> bool:
                 sender.check()
-                await asyncio.sleep(0.01)
+                return not totals.open
+
+            await wait_for_async(done, "every answer")
         finally:
             await sender.close()
     return totals

@@ -23,6 +23,7 @@ from runtime.mqtt.properties import user_property
 from runtime.mqtt.wire import binary
 from runtime.tasks import in_thread
 from tests.servers import MosquittoServer
+from tests.support.waiting import wait_for_async
 
 DEADLINE_S = 20.0
 
@@ -92,10 +93,7 @@ def door(server: MosquittoServer) -> Door:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        await asyncio.sleep(0.01)
+    await wait_for_async(true, "what the test waits for", DEADLINE_S)
 
 
 def test_messages_of_each_device_arrive_in_order_and_are_acknowledged(mosquitto: MosquittoServer) -> None:

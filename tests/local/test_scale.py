@@ -10,7 +10,7 @@ from local import scale, status
 from local.states import State
 from local.supervisor import Spec, Supervisor
 from runtime.errors import RefusedError
-from tests.local.test_supervisor import gone, toy
+from tests.local.toys import gone, toy
 
 
 def test_every_mistake_is_told_at_once() -> None:

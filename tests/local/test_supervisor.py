@@ -14,13 +14,7 @@ import pytest
 from local.programs import Program, ProgramError, launch
 from local.states import Service, State
 from local.supervisor import Spec, Supervisor, bound_logs
-
-
-def toy(folder: Path, name: str, script: str = "while :; do sleep 0.05; done") -> Program:
-    """Says that it is ready, says its name when it is asked to end."""
-    head = f"trap 'echo {name} >> {folder}/ended; exit 0' TERM; echo {name} >> {folder}/started; "
-    up = folder / f"{name}.up"
-    return Program(name, ("/bin/sh", "-c", f"{head} touch {up}; {script}"), up.exists, grace_s=10)
+from tests.local.toys import gone, toy
 
 
 def supervise(folder: Path, *specs: Spec) -> Supervisor:
@@ -34,10 +28,6 @@ def until(supervisor: Supervisor, happened: Callable[[], bool], limit_s: float =
         assert time.monotonic() < deadline, supervisor.services
         supervisor.look(time.monotonic())
         time.sleep(0.01)
-
-
-def gone(pid: int | None) -> bool:
-    return not os.path.exists(f"/proc/{pid}")
 
 
 def test_services_start_after_what_they_need_and_end_in_reverse(tmp_path: Path) -> None:

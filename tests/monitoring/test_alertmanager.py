@@ -1,11 +1,12 @@
 """Routes and inhibitions by the real Alertmanager: who hears of what, and what hides behind its cause."""
 
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.monitoring.servers import Alertmanager, shortened
+from tests.support.waiting import wait_for
 
 Labels = dict[str, str]
 
@@ -62,16 +63,15 @@ SHOWN = [
 def hidden(server: Alertmanager, cause: Labels, symptom: Labels, run: str) -> bool:
     """Whether the symptom is inhibited while the cause fires. `run` tells trials apart."""
     server.post([{"labels": labels | {"run": run}} for labels in (cause, symptom)])
-    deadline = time.monotonic() + 10
-    while True:
+
+    def status() -> Any:
         found = {tuple(sorted(a["labels"].items())): a["status"] for a in server.alerts()}
-        status = found.get(tuple(sorted((symptom | {"run": run}).items())))
-        if status is not None and status["state"] != "unprocessed":
-            ended = [{"labels": labels | {"run": run}, "endsAt": "2020-01-01T00:00:00Z"} for labels in (cause, symptom)]
-            server.post(ended)
-            return bool(status["inhibitedBy"])
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        one = found.get(tuple(sorted((symptom | {"run": run}).items())))
+        return one if one is not None and one["state"] != "unprocessed" else None
+
+    seen = wait_for(status, "Alertmanager to process the symptom")
+    server.post([{"labels": labels | {"run": run}, "endsAt": "2020-01-01T00:00:00Z"} for labels in (cause, symptom)])
+    return bool(seen["inhibitedBy"])
 
 
 @pytest.mark.parametrize(("cause", "symptom"), HIDDEN)

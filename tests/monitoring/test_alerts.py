@@ -19,6 +19,7 @@ import pytest
 
 from tests.chaos.running import ROOT, Running
 from tests.monitoring.servers import Alertmanager, Prometheus
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 PATIENCE_S = 60.0
@@ -43,9 +44,7 @@ class Lab:
     def wait(self, name: str, **labels: str) -> str:
         """Wait until the alert fires; what it says."""
         began = time.monotonic()
-        while not (found := self.firing(name, **labels)):
-            assert time.monotonic() - began < PATIENCE_S, f"{name} does not fire; but {self.names()}"
-            time.sleep(0.2)
+        found = wait_for(lambda: self.firing(name, **labels), lambda: f"{name} to fire, not {self.names()}", PATIENCE_S)
         says: str = found[0]["annotations"]["summary"]
         print(f"\n{time.monotonic() - began:5.1f} s  {name} {labels or ''}: {says}")
         return says
@@ -55,10 +54,7 @@ class Lab:
 
     def wait_quiet(self) -> None:
         """Wait until nothing fires but for budgets that are burnt: they stay so for hours."""
-        began = time.monotonic()
-        while self.names() - BURNT:
-            assert time.monotonic() - began < 2 * PATIENCE_S, f"{self.names()} goes on firing"
-            time.sleep(0.5)
+        wait_for(lambda: not self.names() - BURNT, lambda: f"{self.names()} to end", 2 * PATIENCE_S)
 
     def suppressed(self, name: str) -> bool:
         """Whether Alertmanager knows the alert and hides it behind its cause."""
@@ -297,7 +293,4 @@ def test_nothing_was_lost_by_all_this(lab: Lab) -> None:
 
 
 def _until(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+    wait_for(happened, what, PATIENCE_S)

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 from cli.declared import services
 from cli.errors import Exit
 from cli.main import millrace
-from monitoring.dashboards.boards import UnknownMetricError, check, dashboards
+from monitoring.dashboards.boards import UnknownMetricError, check
 from monitoring.dashboards.model import DATASOURCE, WIDTH, Dashboard, Family, Panel, Row, rendered
 from monitoring.dashboards.services import panel_of
 from monitoring.promql import names, selectors
-from tests.monitoring.test_rules import rules
+from tests.monitoring.boards import BOARDS
+from tests.monitoring.rules import rules
 
 ROOT = Path(__file__).parents[2]
-BOARDS = dashboards(services())
 
 
 @pytest.mark.parametrize(

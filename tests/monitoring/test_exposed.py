@@ -1,7 +1,6 @@
 """Every question of rules, dashboards and runbooks is one that a running platform can answer."""
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,10 +11,11 @@ from cli.main import millrace
 from monitoring.dashboards.boards import KNOWN_BESIDE
 from monitoring.promql import Selector, selectors
 from tests.chaos.running import Running
+from tests.monitoring.boards import BOARDS
 from tests.monitoring.exposed import Exposed, of
-from tests.monitoring.test_dashboards import BOARDS
-from tests.monitoring.test_rules import rules
-from tests.monitoring.test_runbooks import DOCUMENTS, blocks, commands
+from tests.monitoring.rules import rules
+from tests.monitoring.runbooks import DOCUMENTS, blocks, commands
+from tests.support.waiting import wait_for
 
 SERVICES = services()
 LATER = {"status": {"5.."}, "stage": {"anomaly|presence|aggregate"}, "table": {"anomalies|incidents"}}
@@ -27,10 +27,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with Running(tmp_path_factory.mktemp("exposed") / "data") as running:
         running.command("fleet", "simulate", "--devices", "40", "--rate", "200", "--seconds", "4")
         running.wait_quiet(at_least=700)
-        deadline = time.monotonic() + 40
-        while "count" not in of(running.data).labels["millrace_ledger"]:
-            assert time.monotonic() < deadline, "the watch has not seen the ledger"
-            time.sleep(0.5)
+        wait_for(lambda: "count" in of(running.data).labels["millrace_ledger"], "the watch to see the ledger")
         yield running
 
 

@@ -19,6 +19,7 @@ from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from tests.monitoring.servers import Alertmanager
 from tests.servers import ClickHouseServer
+from tests.support.waiting import wait_for
 
 S = 1000
 NOW = 1_700_000_000 * S
@@ -181,10 +182,7 @@ def shown(alertmanager: Alertmanager, incident: str) -> list[dict[str, Any]]:
 
 
 def until(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 15
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+    wait_for(happened, what)
 
 
 def test_an_incident_reaches_alertmanager_once_and_ends_when_it_closes(

@@ -8,15 +8,9 @@ import pytest
 import yaml
 
 from tests.monitoring.cases import CASES, Case
+from tests.monitoring.rules import ROOT, rules
 
-ROOT = Path(__file__).parents[2]
-RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
 ALWAYS_FIRES = "Watchdog"
-
-
-def rules(kind: str = "alert") -> list[dict[str, Any]]:
-    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 
 def promtool(*words: object) -> str:

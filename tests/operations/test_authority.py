@@ -21,7 +21,7 @@ from local.ports import LOOPBACK, free
 from local.programs import launch
 from runtime.errors import RefusedError
 from runtime.kafka import clients
-from tests.security.test_kafka_rights import Secure
+from tests.security.secure import Secure
 
 STEPS = ("trust", "switch", "end")
 

@@ -7,42 +7,15 @@ from pathlib import Path
 import pytest
 
 from operations.backup import control
-from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import topics
 from schemas.control import Device, device_key
 from schemas.headers import Version
 from schemas.topics import CONTROL, RAW
 from sinks.migrate import migrate
-from sinks.verify import verify
 from tests.operations.conftest import Command
+from tests.operations.flows import findings, flow, ok, stored
 from tests.servers import KafkaServer
 from tests.sinks.conftest import Stand, eventually
-
-
-def stored(stand: Stand) -> int:
-    db = stand.db()
-    try:
-        return int(db.rows("SELECT count() FROM readings")[0][0])
-    finally:
-        db.close()
-
-
-def findings(stand: Stand) -> list[str]:
-    db: ClickHouse = stand.db()
-    try:
-        return list(verify(db.client, stand.kafka_settings))
-    finally:
-        db.close()
-
-
-def flow(stand: Stand, records: int) -> None:
-    for chain in stand.chains:
-        chain.flow(records)
-    stand.producer.flush()
-
-
-def ok(result: object) -> None:
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"  # type: ignore[attr-defined]
 
 
 @pytest.mark.chaos

@@ -25,7 +25,7 @@ from streams.access.core.state import State
 from streams.access.decode import Decoder
 from streams.access.policy import check, shipped
 from tests.operations.conftest import Command
-from tests.operations.test_backup import findings, ok
+from tests.operations.flows import findings, ok
 from tests.sinks.conftest import Stand, eventually
 
 COLUMNS = "raw_partition, raw_offset, raw_row, reading_index, device, channel, metric, time, value, text, seq"

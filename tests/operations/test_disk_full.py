@@ -16,7 +16,7 @@ import pytest
 
 from runtime.errors import EXIT_FATAL
 from tests.operations.conftest import flowing
-from tests.operations.test_backup import flow
+from tests.operations.flows import flow
 from tests.servers import ClickHouseServer, KafkaServer
 from tests.sinks.conftest import Stand, eventually
 

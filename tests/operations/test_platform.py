@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.accounts import account
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Running
-from tests.chaos.test_kills import account
 
 
 def publish(running: Running, devices: list[str], messages: int) -> list[Publisher]:

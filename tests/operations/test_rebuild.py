@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from runtime.kafka import clients
 from schemas.topics import READINGS
 from tests.operations.conftest import Command, flowing, tick
-from tests.operations.test_backup import findings, flow, ok, stored
+from tests.operations.flows import findings, flow, ok, stored
 from tests.sinks.conftest import Stand
 
 

@@ -7,9 +7,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.chaos.accounts import account
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Running
-from tests.chaos.test_kills import account
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 

@@ -19,9 +19,9 @@ from local.programs import launch
 from local.services import SERVICES, is_ready
 from local.status import environment
 from runtime.errors import MillraceError
+from tests.chaos.accounts import account
 from tests.chaos.publishers import Publisher
 from tests.chaos.running import Running
-from tests.chaos.test_kills import account
 
 pytestmark = pytest.mark.timeout(300)
 

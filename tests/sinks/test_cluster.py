@@ -34,8 +34,8 @@ from sinks.settings import MigrationSettings
 from sinks.verify import verify
 from tests.servers import ClickHouseServer, KafkaServer, Server
 from tests.sinks.conftest import Stand
-from tests.sinks.test_sink import kills_and_flow
-from tests.sinks.test_views import refresh
+from tests.sinks.kills import kills_and_flow
+from tests.sinks.refreshing import refresh
 
 NATIVE = 19_000
 """Where the nodes would speak to each other. By its own port a server knows itself in system.clusters."""

@@ -1,8 +1,6 @@
 """What the sink decides, without any server."""
 
 import random
-import time
-from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +16,17 @@ from schemas import control, headers
 from schemas.control import Device, mark_key, settings_key
 from schemas.headers import Counts, Provenance, ReadingsHeaders, Version
 from schemas.vocabulary import Kind
-from sinks.core.flow import Flow, Range
+from sinks.core.flow import Range
 from sinks.core.inserts import MAX_MONTHS, pieces, token
-from sinks.core.logs import LOGS
 from sinks.core.plan import plan_raw, plan_readings
 from sinks.core.ranges import Rule
 from sinks.core.records import Arrival, read_raw, read_readings
 from sinks.core.start import Found, LedgerEnd, Mark, Start, decide
 from sinks.core.statements import fill, split
 from sinks.metrics import DelayHistogram
-from tests.support.derived import Stages
-from tests.support.records import Chain, Headers
+from tests.sinks.flows import RULE, drain, flow, log_of, range_of
+from tests.support.records import Chain
 
-RULE = Rule(rows=20, bytes=10_000, step_ms=500, idle_ms=5_000, tick_ms=0)
 OTHER = Rule(rows=7, bytes=3_000, step_ms=100, idle_ms=2_000)
 FRESH = Start(0, START, RULE, START, committed=False)
 
@@ -38,35 +34,6 @@ steps = st.lists(
     st.tuples(st.sampled_from(Kind), st.integers(0, 9), st.integers(0, 4_000), st.integers(0, 700), st.booleans()),
     max_size=60,
 )
-
-
-def log_of(made: Iterable[tuple[Kind, int, int, int, bool]]) -> list[Arrival]:
-    """A log of telemetry.readings: (kind, readings, bytes, ms since the record before, followed by a repeat)."""
-    records: list[Arrival] = []
-    at_ms = 1_000_000
-    for src, (kind, rows, size, step_ms, repeated) in enumerate(made):
-        at_ms += step_ms
-        given = ReadingsHeaders(kind, at_ms, Counts(received=rows, accepted=rows, readings=rows)).encode()
-        given += Provenance(0, src, src - 1).encode()
-        for _ in range(1 + repeated):
-            records.append(Arrival(len(records), at_ms, given, b"x" * size))
-    return records
-
-
-def flow(start: Start, rule: Rule = RULE) -> Flow:
-    return Flow("telemetry.readings", 0, 3, start, rule, lambda record: read_readings("here", record))
-
-
-def drain(of: Flow) -> list[Range]:
-    """All closed ranges, each written and committed."""
-    done = []
-    if of.to_commit is not None:
-        of.committed()
-    while (part := of.next()) is not None:
-        of.stored(part)
-        of.committed()
-        done.append(part)
-    return done
 
 
 def shape(part: Range) -> tuple[object, ...]:
@@ -259,33 +226,6 @@ def test_it_refuses_to_start_where_something_could_be_lost_or_doubled(found: Fou
 
 
 # ---- what goes into which table
-
-
-def range_of(make: Callable[[Chain], object]) -> tuple[Range, Range, Chain]:
-    """What a chain wrote, as one range of telemetry.raw and one of telemetry.readings."""
-    parts, chain = ranges_of(make)
-    return parts["telemetry.raw"], parts["telemetry.readings"], chain
-
-
-def ranges_of(make: Callable[[Chain], object], stages: bool = False) -> tuple[dict[str, Range], Chain]:
-    """What a chain wrote, as one range of each topic that has records."""
-    logs: dict[str, list[Arrival]] = {name: [] for name in LOGS}
-
-    def send(topic: str, _partition: int, given: Headers, value: bytes) -> None:
-        logs[topic].append(Arrival(len(logs[topic]), now_ms + len(logs[topic]), given, value))
-
-    now_ms = int(time.time() * 1000)
-    chain = Chain(send, 3)
-    chain.stages = Stages(send, 3) if stages else None
-    make(chain)
-    wide = Rule(10**9, 10**9, 10**9, 10**9, 10**9)
-    start = Start(0, START, wide, START, committed=True)
-    flows = {n: Flow(n, 0, 3, start, wide, log.reader(0, n), log.timed) for n, log in LOGS.items() if logs[n]}
-    for name, found in flows.items():
-        for record in logs[name]:
-            found.take(record)
-        found._close()
-    return {name: found.closed[0] for name, found in flows.items()}, chain
 
 
 def test_each_row_goes_to_its_table_with_its_name_for_ever() -> None:

@@ -22,7 +22,8 @@ from sinks.core.ranges import Rule
 from sinks.core.records import Arrival
 from sinks.core.start import Mark, Start
 from sinks.settings import MigrationSettings, SinkSettings
-from tests.sinks.test_core import drain, ranges_of
+from tests.sinks.busy import busy
+from tests.sinks.flows import drain, ranges_of
 from tests.support.derived import TABLES as COLUMNS
 from tests.support.derived import Stages
 from tests.support.records import Chain, Headers
@@ -30,10 +31,6 @@ from tests.support.records import Chain, Headers
 MODULES = (aggregates, anomalies, incidents, presence)
 BASE = SinkSettings().rule
 NAME = ("raw_epoch", "raw_partition", "raw_offset", "row")
-
-
-def busy(chain: Chain) -> None:
-    chain.flow(12, messages=30, ticks=3)
 
 
 def test_each_row_of_each_topic_goes_to_its_table() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from runtime.clickhouse.client import ClickHouse
 from sinks.core.logs import LOGS
-from tests.sinks.test_core import ranges_of
-from tests.sinks.test_derived import busy
+from tests.sinks.busy import busy
+from tests.sinks.flows import ranges_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLES = (DOCS / "tables.md").read_text()

@@ -1,7 +1,6 @@
 """The sink against a real Kafka and a real ClickHouse: whatever dies, each row stands in its table exactly once."""
 
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from schemas.topics import DERIVED
 from sinks.verify import verify
 from tests.servers import ClickHouseServer, KafkaServer
 from tests.sinks.conftest import Stand, eventually
+from tests.sinks.kills import kills_and_flow
 
 Make = Callable[[int], Stand]
 
@@ -67,24 +67,6 @@ def test_it_survives_many_kills(make_stand: Make) -> None:
     for i in range(0, kills, 10):
         kills_and_flow(make_stand(3), kills=min(10, kills - i), records=15, seed=seed + i)
     print(f"sink: {kills} kills, lost 0, doubled 0")
-
-
-def kills_and_flow(stand: Stand, kills: int, records: int, seed: int) -> None:
-    rng = random.Random(seed)
-    sink = stand.sink()
-    for i in range(kills):
-        for chain in stand.chains:
-            chain.flow(records)
-        stand.producer.flush()
-        time.sleep(rng.uniform(0.1, 1.5))  # where in its work the kill finds it is the point
-        if i % 3 == 2:
-            stand.clickhouse.kill()
-            stand.clickhouse.start()
-        else:
-            sink.kill()
-            sink.end()
-            sink = stand.sink()
-    stand.check()
 
 
 def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> None:

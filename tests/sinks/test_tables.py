@@ -24,7 +24,7 @@ from sinks.ledger import ledger_totals
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from tests.servers import ClickHouseServer
-from tests.sinks.test_core import range_of
+from tests.sinks.flows import range_of
 from tests.support.records import Chain
 
 # ---- migrations

@@ -17,6 +17,7 @@ from runtime.clickhouse.client import ClickHouse
 from schemas import sketch
 from sinks.settings import MigrationSettings
 from sinks.verify import HOURS, KEPT
+from tests.sinks.refreshing import refresh
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = int(datetime.now(UTC).timestamp()) // 86_400 * DAY_MS - 3 * DAY_MS
@@ -81,11 +82,6 @@ def partials(found: list[Reading], window_ms: int = 60_000) -> pa.Table:
     for name in times:
         table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.timestamp("ms", "UTC")))
     return table
-
-
-def refresh(db: ClickHouse) -> None:
-    db.command("SYSTEM REFRESH VIEW rollup_1h")
-    db.command("SYSTEM WAIT VIEW rollup_1h")
 
 
 def begin(db: ClickHouse) -> None:

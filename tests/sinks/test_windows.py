@@ -16,7 +16,7 @@ from sinks.settings import MigrationSettings
 from sinks.verify import verify
 from tests.servers import ClickHouseServer
 from tests.sinks.conftest import Stand, eventually
-from tests.sinks.test_core import ranges_of
+from tests.sinks.flows import ranges_of
 from tests.support.records import Chain
 
 

@@ -10,8 +10,8 @@ from sinks.core.logs import LOGS
 from sinks.core.start import Start
 from sinks.metrics import DelayHistogram
 from sinks.writer import Writer
-from tests.sinks.test_core import RULE, flow, log_of, ranges_of
-from tests.sinks.test_derived import busy
+from tests.sinks.busy import busy
+from tests.sinks.flows import RULE, flow, log_of, ranges_of
 
 
 class Recorder:

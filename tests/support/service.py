@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,14 +20,11 @@ from runtime.stage.contract import Record
 from schemas.headers import Provenance, kind_of, table
 from schemas.topics import RAW
 from tests.servers import KafkaServer
+from tests.support.waiting import wait_for
 
 
 def until(what: Callable[[], Any], within_s: float, why: str) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"not within {within_s} s: {why}"
-        time.sleep(0.05)
-    return value
+    return wait_for(what, why, within_s)
 
 
 class StageService:

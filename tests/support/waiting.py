@@ -11,12 +11,14 @@ WITHIN_S = 60.0
 _EVERY_S = 0.01
 
 
-def wait_for(condition: Callable[[], T], what: str | Callable[[], str], within_s: float = WITHIN_S) -> T:
+def wait_for(
+    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = WITHIN_S, every_s: float = _EVERY_S
+) -> T:
     """The first true value of `condition`. Fails with `what` (a text, or a function that makes it) after `within_s`."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, _text(what, within_s)
-        time.sleep(_EVERY_S)
+        time.sleep(every_s)
     return found
 
 

@@ -1,6 +1,5 @@
 """Arrow streams of gateways: what they may hold, and that no bytes harm the process."""
 
-import io
 import math
 import os
 import random
@@ -14,17 +13,9 @@ from streams.access.decode.formats.arrow_stream import decode
 from streams.access.decode.limits import Invalid
 from streams.access.decode.message import NO_TIME
 from tests.access.decode.payloads import batch, fates
+from tests.access.decode.streams import stream
 
 ARROW = "application/vnd.apache.arrow.stream"
-
-
-def stream(*tables: pa.Table | dict[str, Any], options: pa.ipc.IpcWriteOptions | None = None) -> bytes:
-    made = [t if isinstance(t, pa.Table) else pa.table(t) for t in tables]
-    out = io.BytesIO()
-    with pa.ipc.new_stream(out, made[0].schema, options=options) as writer:
-        for table in made:
-            writer.write_table(table)
-    return out.getvalue()
 
 
 FULL = pa.table(

@@ -15,7 +15,7 @@ from streams.access.decode import Decoder, fast
 from streams.access.decode.names import Names
 from streams.access.decode.templates import Templates
 from tests.access.decode.payloads import DEEP, EVIL, LARGE, assert_lawful, batch, mutated
-from tests.access.decode.test_arrow import stream
+from tests.access.decode.streams import stream
 
 SHAPES = [
     b'{"ts":1763900000123,"boot":3,"seq":17,"temperature":21.53,"humidity":40.2}',
