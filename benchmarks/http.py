@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure, cpu_of_s, median_of
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 from local.engines.kafka import Kafka
 from local.ports import LOOPBACK, free
 from local.programs import Process, Program, launch
@@ -91,7 +91,7 @@ def _target() -> Iterator[Target]:
         try:
             settings = KafkaSettings(kafka_bootstrap=engine.bootstrap)
             topics.ensure(settings, topics.plans(PARTITIONS, 1), 1)
-            tokens = Registry(settings).register([Device(f"bench-{i}", "meter") for i in range(CONNECTIONS)])
+            tokens = DeviceRegistry(settings).register([Device(f"bench-{i}", "meter") for i in range(CONNECTIONS)])
             with _service(settings, Path(folder)) as (port, process):
                 yield Target(port, process.pid, tokens)
         finally:

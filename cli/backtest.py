@@ -13,7 +13,7 @@ from rich.table import Table
 from cli import inband
 from cli.context import Servers, data_option, settings
 from cli.times import Moment
-from identity.registry import Registry
+from identity.registry import DeviceRegistry
 from operations import backtest as operation
 from operations.history import NEWEST_MS, OLDEST_MS, Wanted
 from operations.incidents import SEVERITIES
@@ -71,7 +71,7 @@ def backtest(
         metrics,
     )
     servers = settings(Servers, data)
-    registered = Registry(servers).devices().values()
+    registered = DeviceRegistry(servers).devices().values()
     run = operation.backtest(servers, found, registered, wanted)
     if as_json:
         click.echo(orjson.dumps(plain(run), option=orjson.OPT_UTC_Z).decode())

@@ -17,7 +17,7 @@ _STAGE: Final = "runtime.stage.metrics"
 _SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "bridge": ("bridge.metrics", "bridge.mqtt.metrics"),
     "bridge-http": ("bridge.metrics", "bridge.http.metrics"),
-    "relay": ("bridge.relay.metrics",),
+    "relay": ("control.relay.metrics",),
     "sink": ("sinks.metrics",),
     "watch": ("monitoring.watch.metrics",),
     "notify": ("monitoring.notify.metrics",),

@@ -1,17 +1,21 @@
 """`millrace device`: enrol devices, look at them, end them."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import orjson
 
+from cli import inband
 from cli.context import changes, data_option, settings
 from identity.authority import Authority
-from identity.registry import Registry, RegistryError
+from identity.registry import DeviceRegistry, RegistryError, device_file
+from local import certificates
 from runtime.settings import KafkaSettings
-from schemas.control import Device
+from schemas.control import REMOVED, Device
 
 AUTHORITY: Final = "identity"
 """Folder below DATA that holds the platform's certificate authority."""
@@ -29,46 +33,62 @@ def device() -> None:
 
 
 @device.command("add")
-@_ids
-@click.option("--role", required=True, help="What the devices are for; policies speak of roles.")
+@click.argument("ids", nargs=-1, metavar="[ID…]")
+@click.option("--from", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV file.")
+@click.option("--role", help="What the devices are for; policies speak of roles.")
 @click.option("--parent", metavar="ID", help="The gateway that publishes for them.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="May be given several times.")
 @click.option("--cert", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @_json
+@inband.wait_option
 @data_option
 @changes
 def add(
     ids: tuple[str, ...],
-    role: str,
+    file: Path | None,
+    role: str | None,
     parent: str | None,
     labels: tuple[str, ...],
     folder: Path | None,
     as_json: bool,
+    wait_s: float,
     data: Path,
 ) -> None:
     """Enrol devices and print a token for HTTP for each: `ID TOKEN`, one a line. Tokens are not kept anywhere.
 
+    --from FILE.csv reads them from a file with a header line and the columns id, role, parent and label.KEY; where a
+    field is empty or a column is missing, the options apply. All devices are enrolled or none.
+
     With --cert DIR, each gets a certificate for MQTT over TLS as well: DIR/ID.crt, DIR/ID.key, and DIR/ca.crt to check
     the platform by. Example: millrace device add sensor-1 sensor-2 --role temperature-sensor --label site=north
     """
-    named = _labels(labels)
+    given = Device("", role or "", parent=parent, labels=_labels(labels))
+    wanted = [replace(given, id=name) for name in ids] + ([] if file is None else device_file.read(file, given))
+    if not wanted:
+        raise click.UsageError("give at least one ID, or --from FILE.csv")
+    if any(not device.role for device in wanted):
+        raise click.UsageError("--role is missing")
+    names = [device.id for device in wanted]
     if folder is not None:
-        _check_folder(folder, ids)
-    wanted = [Device(name, role, parent=parent, labels=named) for name in ids]
-    tokens = _registry(data).register(wanted)
+        _check_folder(folder, names)
+    registry = _registry(data)
+    tokens = registry.register(wanted)
+    _end_certificates(data, names)  # of an id that was enrolled before
     if folder is not None:
-        _write_certificates(Authority.open(data / AUTHORITY), folder, ids)
+        _write_certificates(Authority.open(data / AUTHORITY), folder, names)
     _print_tokens(tokens, as_json)
+    _in_force(registry, data, wait_s)
 
 
 @device.command("list")
 @click.option("--all", "removed_too", is_flag=True, help="Removed devices as well.")
+@click.option("--role", help="Only devices of this role.")
 @_json
 @data_option
-def list_(removed_too: bool, as_json: bool, data: Path) -> None:
-    """Enrolled devices. Example: millrace device list --json"""
-    found = sorted(_registry(data).devices().values(), key=lambda d: d.id)
-    shown = [d for d in found if removed_too or d.state == "active"]
+def list_(removed_too: bool, role: str | None, as_json: bool, data: Path) -> None:
+    """Enrolled devices. Example: millrace device list --role meter --json"""
+    found = sorted(_registry(data).devices(role).values(), key=lambda d: d.id)
+    shown = [d for d in found if removed_too or d.state != REMOVED]
     click.echo(orjson.dumps([_view(d) for d in shown]).decode() if as_json else _table(shown))
 
 
@@ -78,7 +98,7 @@ def list_(removed_too: bool, as_json: bool, data: Path) -> None:
 @data_option
 def show(id: str, as_json: bool, data: Path) -> None:
     """One device, removed or not. Example: millrace device show sensor-1"""
-    found = _registry(data).devices().get(id)
+    found = _registry(data).device(id)
     if found is None:
         raise RegistryError([f"{id}: no such device"])
     view = _view(found)
@@ -90,37 +110,58 @@ def show(id: str, as_json: bool, data: Path) -> None:
 
 @device.command()
 @_ids
+@inband.wait_option
 @data_option
 @changes
-def remove(ids: tuple[str, ...], data: Path) -> None:
+def remove(ids: tuple[str, ...], wait_s: float, data: Path) -> None:
     """End devices: their tokens and certificates say nothing any more. Example: millrace device remove sensor-1"""
-    _registry(data).remove(ids)
+    registry = _registry(data)
+    registry.remove(ids)
     click.echo(f"removed {len(ids)}")
+    _end_certificates(data, ids)
+    _in_force(registry, data, wait_s)
 
 
 @device.command()
 @_ids
 @click.option("--role", required=True)
+@inband.wait_option
 @data_option
 @changes
-def role(ids: tuple[str, ...], role: str, data: Path) -> None:
+def role(ids: tuple[str, ...], role: str, wait_s: float, data: Path) -> None:
     """Give devices another role; no new firmware, no new token. Example: millrace device role sensor-1 --role meter"""
-    _registry(data).change_role(ids, role)
+    registry = _registry(data)
+    registry.change_role(ids, role)
     click.echo(f"changed {len(ids)}")
+    _in_force(registry, data, wait_s)
 
 
 @device.command()
 @_ids
 @_json
+@inband.wait_option
 @data_option
 @changes
-def token(ids: tuple[str, ...], as_json: bool, data: Path) -> None:
+def token(ids: tuple[str, ...], as_json: bool, wait_s: float, data: Path) -> None:
     """Make new tokens; the old ones end. Example: millrace device token sensor-1"""
-    _print_tokens(_registry(data).renew(ids), as_json)
+    registry = _registry(data)
+    _print_tokens(registry.renew(ids), as_json)
+    _in_force(registry, data, wait_s)
 
 
-def _registry(data: Path) -> Registry:
-    return Registry(settings(KafkaSettings, data))
+def _registry(data: Path) -> DeviceRegistry:
+    return DeviceRegistry(settings(KafkaSettings, data))
+
+
+def _in_force(registry: DeviceRegistry, data: Path, wait_s: float) -> None:
+    inband.wait_in_force(settings(KafkaSettings, data), registry.written, wait_s)
+
+
+def _end_certificates(data: Path, ids: Sequence[str]) -> None:
+    """Certificates that were issued to these ids before do not count any more."""
+    ended, problem = certificates.end(data, ids)
+    if ended and problem:
+        click.echo(f"millrace: certificates of {ended} devices are revoked, but {problem}", err=True)
 
 
 def _labels(given: tuple[str, ...]) -> dict[str, str]:
@@ -130,7 +171,7 @@ def _labels(given: tuple[str, ...]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in given)
 
 
-def _check_folder(folder: Path, ids: tuple[str, ...]) -> None:
+def _check_folder(folder: Path, ids: Sequence[str]) -> None:
     """Before anything is enrolled: no key is written over, and the folder can be written."""
     taken = [f"{folder / name}.key: is there already" for name in ids if (folder / f"{name}.key").exists()]
     if taken:
@@ -140,7 +181,7 @@ def _check_folder(folder: Path, ids: tuple[str, ...]) -> None:
         raise RegistryError([f"{folder}: cannot be written"])
 
 
-def _write_certificates(authority: Authority, folder: Path, ids: tuple[str, ...]) -> None:
+def _write_certificates(authority: Authority, folder: Path, ids: Sequence[str]) -> None:
     (folder / "ca.crt").write_bytes(authority.certificate_pem)
     for name in ids:
         certificate, key = authority.issue_client(name)

@@ -14,11 +14,11 @@ from rich.table import Table
 from cli import inband
 from cli.context import Servers, changes, data_option, settings
 from cli.times import Moment
+from control import decisions
 from operations.incidents import SEVERITIES, incidents, points
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import MillraceError
-from runtime.kafka import topics
 from schemas.aggregates import DEVICE
 from schemas.control import Mark, mark_key
 
@@ -75,8 +75,7 @@ def show(id: str, as_json: bool, data: Path) -> None:
     servers = settings(Servers, data)
     with ClickHouse(servers) as db:
         row, strange = _one(db, id), points(db, id)
-    said = topics.read_control(servers).get(mark_key(id))
-    mark = None if said is None else Mark.decode(mark_key(id), said[1])
+    mark = decisions.mark(servers, id)
     if as_json:
         view = _plain(row) | {"mark": mark and mark.mark, "points_told": [_plain(point) for point in strange]}
         click.echo(orjson.dumps(view, option=orjson.OPT_UTC_Z).decode())
@@ -95,9 +94,10 @@ def show(id: str, as_json: bool, data: Path) -> None:
 @_id
 @click.option("--false-alarm", "said", flag_value="false-alarm", help="It was nothing: raise the threshold.")
 @click.option("--confirmed", "said", flag_value="confirmed", help="It was something: keep the threshold, or take back.")
+@inband.wait_option
 @data_option
 @changes
-def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, data: Path) -> None:
+def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, wait_s: float, data: Path) -> None:
     """Say what an incident was. A false alarm makes its detector harder to convince for that series, or group.
 
     It takes effect in band, within a second, and counts once. Example: millrace incident mark ID --false-alarm
@@ -112,6 +112,7 @@ def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, data: Path) 
     found = Mark(id, said, publisher, int(time.time() * 1000), *about)
     epoch, offset = inband.publish(servers, mark_key(id), found.encode(), f"millrace incident show {id}")
     click.echo(f"mark {epoch}/{offset} published: {id} ({row['detector']}, {_of(row)}) is {said}")
+    inband.wait_in_force(servers, offset + 1, wait_s)
 
 
 def _one(db: ClickHouse, id: str) -> dict[str, Any]:

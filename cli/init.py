@@ -10,15 +10,26 @@ import click
 
 from cli.context import changes, data_option, settings
 from cli.policy import publish
+from control import decisions
 from runtime.errors import RetryableError
 from runtime.kafka import clients, rights, topics
 from runtime.settings import KafkaSettings, setting
-from schemas.control import POLICY_KEY
+from schemas.control import POLICY_KEY, settings_key
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
-from streams.access.policy import SHIPPED, check, shipped
+from streams.access.policy import SHIPPED, check, decode, shipped
+from streams.aggregate import windowing as aggregate
+from streams.anomaly import detectors as anomaly
+from streams.presence import rules as presence
 
 T = TypeVar("T")
+COPIES: Final[dict[str, Callable[[bytes], object]]] = {
+    POLICY_KEY: decode,
+    settings_key("aggregate"): aggregate.decode,
+    settings_key("anomaly"): anomaly.decode,
+    settings_key("presence"): presence.decode,
+}
+"""What older releases published without a copy beside it."""
 _PATIENCE_S: Final = 60.0
 
 
@@ -53,6 +64,7 @@ def init(data: Path) -> None:
     applied = patiently(lambda: migrate(found))
     click.echo("migrations: " + (", ".join(applied) or "nothing to do"))
     published = patiently(lambda: publish_starting_policy(found, found.starting_policy))
+    patiently(lambda: decisions.keep_copies(found, COPIES))
     click.echo(f"policy: {f'starting with {found.starting_policy}' if published else 'there is one'}")
 
 
@@ -71,7 +83,7 @@ def patiently(call: Callable[[], T], patience_s: float = _PATIENCE_S) -> T:
 
 def publish_starting_policy(found: KafkaSettings, name: str) -> bool:
     """Publish the shipped policy `name` unless there is a policy. Returns whether it did."""
-    if POLICY_KEY in topics.read_control(found):
+    if decisions.in_force(found, POLICY_KEY, decode) is not None:
         return False
     publish(found, check(shipped(name), f"{name}.yaml"))
     return True

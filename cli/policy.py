@@ -7,7 +7,7 @@ import yaml
 
 from cli import inband
 from cli.context import changes, data_option, settings
-from runtime.kafka import topics
+from control import decisions
 from runtime.settings import KafkaSettings
 from schemas.control import POLICY_KEY
 from streams.access.policy import Policy, check, decode
@@ -34,17 +34,20 @@ def check_(file: Path) -> None:
 
 @policy.command()
 @inband.file_argument
+@inband.wait_option
 @data_option
 @changes
-def apply(file: Path, data: Path) -> None:
-    """Check FILE and publish it. It takes effect in each partition at an offset, within a second.
+def apply(file: Path, wait_s: float, data: Path) -> None:
+    """Check FILE, publish it, and wait until it is in force. It takes effect in each partition at an offset.
 
     A file with a mistake changes nothing. Prints the version: epoch and offset in platform.control.
     Example: millrace policy apply policy.yaml
     """
     found = inband.read(file, check)
-    epoch, offset = publish(settings(KafkaSettings, data), found)
+    kafka = settings(KafkaSettings, data)
+    epoch, offset = publish(kafka, found)
     click.echo(f"policy {epoch}/{offset} published: {len(found.roles)} roles, unknown devices {_strangers(found)}")
+    inband.wait_in_force(kafka, offset + 1, wait_s)
 
 
 @policy.command()
@@ -53,16 +56,17 @@ def apply(file: Path, data: Path) -> None:
 def show(as_json: bool, data: Path) -> None:
     """The policy published last, as it was checked. Example: millrace policy show"""
     kafka = settings(KafkaSettings, data)
-    known = topics.read_control(kafka)
-    if POLICY_KEY not in known:
-        click.echo("no policy is published: every message is denied", err=True)
+    found = decisions.in_force(kafka, POLICY_KEY, decode)
+    if found is None:
+        click.echo("no policy is in force: every message is denied", err=True)
         raise SystemExit(1)
-    offset, value = known[POLICY_KEY]
+    if found.broken is not None:
+        click.echo(f"a newer policy is broken and not in force: {found.broken.partition(chr(10))[0]}", err=True)
     if as_json:
-        click.echo(value)
+        click.echo(found.text)
         return
-    click.echo(f"# policy {inband.epoch(kafka)}/{offset}")
-    click.echo(yaml.safe_dump(decode(value).plain(), sort_keys=False, allow_unicode=True), nl=False)
+    click.echo(f"# policy {inband.epoch(kafka)}/{found.offset}")
+    click.echo(yaml.safe_dump(found.value.plain(), sort_keys=False, allow_unicode=True), nl=False)
 
 
 def publish(kafka: KafkaSettings, found: Policy) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import yaml
 
 from cli import inband
 from cli.context import changes, data_option, settings
-from runtime.kafka import topics
+from control import decisions
 from runtime.settings import KafkaSettings
 from schemas.control import settings_key
 
@@ -46,18 +46,20 @@ def add(
     def check_(file: Path) -> None:
         click.echo(f"{file}: {summary(inband.read(file, check))}")
 
-    def apply(file: Path, data: Path) -> None:
-        found = inband.read(file, check)
-        epoch, offset = inband.publish(settings(KafkaSettings, data), key, found.encode(), f"millrace {noun} show")
+    def apply(file: Path, wait_s: float, data: Path) -> None:
+        found, kafka = inband.read(file, check), settings(KafkaSettings, data)
+        epoch, offset = inband.publish(kafka, key, found.encode(), f"millrace {noun} show")
         click.echo(f"{what} {epoch}/{offset} published: {summary(found)}")
+        inband.wait_in_force(kafka, offset + 1, wait_s)
 
     def show(as_json: bool, data: Path) -> None:
         kafka = settings(KafkaSettings, data)
-        known = topics.read_control(kafka)
+        published = decisions.in_force(kafka, key, decode)
         found, version = default(), "that came with Millrace: none were published"
-        if key in known:
-            offset, value = known[key]
-            found, version = decode(value), f"{inband.epoch(kafka)}/{offset}"
+        if published is not None:
+            found, version = published.value, f"{inband.epoch(kafka)}/{published.offset}"
+            if published.broken is not None:
+                click.echo(f"newer {what} are broken and not in force: {published.broken}", err=True)
         if as_json:
             click.echo(found.encode())
             return
@@ -70,7 +72,7 @@ def add(
 
     Example: millrace {noun} check {file}
     """
-    apply.__doc__ = f"""Check FILE and publish it. It takes effect in each partition at an offset, within a second.
+    apply.__doc__ = f"""Check FILE, publish it, and wait until it is in force, in each partition from an offset on.
 
     A file with a mistake changes nothing. Prints the version: epoch and offset in platform.control.
     Example: millrace {noun} apply {file}
@@ -80,5 +82,5 @@ def add(
     Example: millrace {noun} show > {file}
     """
     group.command("check")(inband.file_argument(check_))
-    group.command("apply")(inband.file_argument(data_option(changes(apply))))
+    group.command("apply")(inband.file_argument(inband.wait_option(data_option(changes(apply)))))
     group.command("show")(as_json(data_option(show)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.declared import families
 from cli.users import USERS
-from runtime.kafka.rights import RIGHTS, SUPER, principal
+from runtime.kafka.rights import RIGHTS, SUPER, Rights, principal
 from runtime.settings import describe
 from sinks.migrate import migrations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 SETTINGS = {
     "bridge": ("bridge.mqtt.settings", "MqttSettings"),
     "bridge-http": ("bridge.http.settings", "HttpSettings"),
-    "relay": ("bridge.relay.settings", "RelaySettings"),
+    "relay": ("control.relay.settings", "RelaySettings"),
     "access": ("streams.access.settings", "Settings"),
     "aggregate": ("streams.aggregate.settings", "Settings"),
     "anomaly": ("streams.anomaly.settings", "Settings"),
@@ -29,7 +29,7 @@ METRICS = (
     "bridge.metrics",
     "bridge.mqtt.metrics",
     "bridge.http.metrics",
-    "bridge.relay.metrics",
+    "control.relay.metrics",
     "streams.access.metrics",
     "streams.aggregate.metrics",
     "streams.anomaly.metrics",
@@ -82,6 +82,12 @@ def metrics_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def _groups(rights: Rights) -> list[str]:
+    own = [f"{rights.own_groups}*"] if rights.own_groups else []
+    asks = [f"{rights.watches_prefix}*"] if rights.watches_prefix else []
+    return [*rights.groups, *own, *asks, *(f"transactions of {name}" for name in rights.transactions)]
+
+
 def rights_page() -> str:
     """Who may do what in Kafka and in ClickHouse."""
     lines = [
@@ -93,13 +99,13 @@ def rights_page() -> str:
         "## Kafka",
         "",
         "A service is the CN of its certificate: `millrace.{service}`. Reading or writing includes asking;",
-        "the watch asks about all topics and groups and reads none.",
+        "the watch asks about all topics and groups and reads none. A name that ends in * is a prefix.",
         "",
         "| service | reads | writes | groups |",
         "|---|---|---|---|",
     ]
     for service, rights in RIGHTS.items():
-        cells = (", ".join(f"`{name}`" for name in names) for names in (rights.reads, rights.writes, rights.groups))
+        cells = (", ".join(f"`{name}`" for name in names) for names in (rights.reads, rights.writes, _groups(rights)))
         lines.append(f"| {service} | {' | '.join(cells)} |")
     everything = " and ".join(f"`{principal(name)}`" for name in SUPER)
     lines += ["", f"{everything} may do everything: the brokers themselves, and `millrace init`, which ends.", ""]

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from identity import revocation
+
 CA_DAYS: Final = 3650
 SERVER_DAYS: Final = 825
 CLIENT_DAYS: Final = 825
@@ -37,7 +39,8 @@ _is_common_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
 class Authority:
     """An authority that is open. Use `open`."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey, trusted: list[x509.Certificate]) -> None:
+    def __init__(self, folder: Path, key: ec.EllipticCurvePrivateKey, trusted: list[x509.Certificate]) -> None:
+        self._folder = folder
         self._key = key
         self._trusted = trusted
         self._certificate = next(one for one in trusted if one.public_key() == key.public_key())
@@ -57,7 +60,7 @@ class Authority:
             trusted = x509.load_pem_x509_certificates((folder / TRUSTED).read_bytes())
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() not in [c.public_key() for c in trusted]:
             raise ValueError(f"{folder}: ca.key does not belong to ca.crt; restore the pair that was made together")
-        return cls(key, trusted)
+        return cls(folder, key, trusted)
 
     @property
     def certificate_pem(self) -> bytes:
@@ -66,13 +69,16 @@ class Authority:
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self._trusted)
 
     def issue_client(self, cn: str, days: int = CLIENT_DAYS) -> tuple[bytes, bytes]:
-        """(certificate, private key) as PEM for the client `cn`: a device id, or a service's name.
+        """(certificate, private key) as PEM for the client `cn`: a device id, or a service's name. A device's is noted,
+        so that it can be revoked.
 
         Raises ValueError when `cn` could mean something else in a topic or an access list.
         """
         if not _is_common_name(cn):
             raise ValueError(f"{cn!r} cannot be a certificate's CN: expected [A-Za-z0-9_.-]{{1,64}}")
-        return self._issue(cn, days, [ExtendedKeyUsageOID.CLIENT_AUTH], None)
+        certificate, key = self._issue(cn, days, [ExtendedKeyUsageOID.CLIENT_AUTH], None)
+        revocation.note(self._folder, cn, x509.load_pem_x509_certificate(certificate))
+        return certificate, key
 
     def issue_server(self, names: Iterable[str], days: int = SERVER_DAYS) -> tuple[bytes, bytes]:
         """(certificate, private key) as PEM for a server reached by any of `names`, host names or IP addresses."""

@@ -36,7 +36,7 @@ SERVICES: Final = (
         ("init",),
         one_shot=True,
     ),
-    Row("relay", "bridge.relay", ("init",)),
+    Row("relay", "control.relay", ("init",)),
     Row("bridge", "bridge.mqtt", ("init", "mosquitto"), _MQTT),
     Row("access", "streams.access", ("init",)),
     Row("aggregate", "streams.aggregate", ("init",)),

@@ -9,10 +9,10 @@ from bridge.http.adapters.server import Server
 from bridge.http.core.credentials import Credentials
 from bridge.http.openapi import pages
 from bridge.http.settings import HttpSettings
-from bridge.start import partitions_of_raw
 from bridge.writer import Writer, producer
 from runtime import lifecycle
 from runtime.errors import EXIT_SETTINGS, FatalError
+from runtime.kafka.topics import partitions_of_raw
 from runtime.probes import Probes
 from runtime.tasks import in_thread
 
@@ -36,7 +36,7 @@ async def serve(settings: HttpSettings) -> None:
     )
     credentials = Credentials()
     registry = Follower(settings, credentials)
-    server = Server(settings, Endpoint(settings, writer, credentials, pages(settings)), tls)
+    server = Server(settings, Endpoint(settings, writer, credentials, pages(settings), registry.is_current), tls)
     probes = Probes(settings.http_bind)
     probes.checks |= {"kafka": writer.wrong, "registry": registry.wrong}
     await lifecycle.run([writer, registry, server], probes, grace_s=2 * settings.drain_s + _GRACE_S)

@@ -6,9 +6,9 @@ from bridge.core.intake import Intake
 from bridge.mqtt.link import Link
 from bridge.mqtt.settings import MqttSettings
 from bridge.mqtt.source import Source
-from bridge.start import partitions_of_raw
 from bridge.writer import Writer, producer
 from runtime import lifecycle
+from runtime.kafka.topics import partitions_of_raw
 from runtime.probes import Probes
 from runtime.tasks import in_thread
 

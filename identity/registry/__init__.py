@@ -1,6 +1,6 @@
 """The registry: which devices exist, with role, state, parent and the hash of their HTTP token."""
 
 from identity.registry.core import RegistryError
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 
-__all__ = ["Registry", "RegistryError"]
+__all__ = ["DeviceRegistry", "RegistryError"]

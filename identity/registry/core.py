@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from runtime.errors import MillraceError
-from schemas.control import Device, token_hash
+from schemas.control import ACTIVE, REMOVED, UNKNOWN, Device, token_hash
 from schemas.topics import is_device_id, is_name
 
 TOKEN_BYTES: Final = 32
@@ -37,31 +37,32 @@ def new_token() -> str:
 def add(known: Known, wanted: Sequence[Device], roles: Collection[str] | None) -> list[Device]:
     """Devices that may be enrolled, as they are to be recorded. `roles` are those of the policy; None: any will do.
 
-    A removed id may be enrolled again. A parent may be enrolled in the same call.
+    An id that was removed, or whose record cannot be read, may be enrolled again. A parent may be enrolled in the same
+    call.
     """
     coming = {device.id for device in wanted}
     mistakes = _twice(device.id for device in wanted)
     for device in wanted:
         mistakes += _id(device.id)
-        if _is_active(known, device.id):
-            mistakes.append(f"{device.id}: is enrolled already, with role {known[device.id].role}")
+        mistakes += _taken(known, device.id)
         mistakes += [f"{device.id}: {text}" for text in _role(device.role, roles)]
         mistakes += [f"{device.id}: {text}" for text in _parent(known, coming, device)]
         mistakes += [f"{device.id}: {text}" for text in _labels(device.labels)]
     _refuse(mistakes)
-    return [replace(device, state="active") for device in wanted]
+    return [replace(device, state=ACTIVE) for device in wanted]
 
 
 def remove(known: Known, ids: Sequence[str]) -> list[Device]:
-    """The devices marked as removed, without their token. The record stays: history must know what there was."""
+    """The devices marked as removed, without their token, whatever state they are in. The record stays: history must
+    know what there was."""
     children = _children(known)
-    mistakes = _twice(ids) + _not_active(known, ids)
+    mistakes = _twice(ids) + _not_enrolled(known, ids)
     for device in ids:
         left = sorted(children.get(device, set()) - set(ids))
         if left:
             mistakes.append(f"{device}: is the parent of {_some(left)}; remove those too")
     _refuse(mistakes)
-    return [replace(known[device], state="removed", token=None) for device in ids]
+    return [replace(known[device], state=REMOVED, token=None) for device in ids]
 
 
 def change_role(known: Known, ids: Sequence[str], role: str, roles: Collection[str] | None) -> list[Device]:
@@ -88,7 +89,16 @@ def _refuse(mistakes: list[str]) -> None:
 
 
 def _is_active(known: Known, device: str) -> bool:
-    return device in known and known[device].state == "active"
+    return device in known and known[device].is_active
+
+
+def _taken(known: Known, device: str) -> list[str]:
+    found = known.get(device)
+    if found is None or found.state in (REMOVED, UNKNOWN):
+        return []
+    if found.is_active:
+        return [f"{device}: is enrolled already, with role {found.role}"]
+    return [f"{device}: is enrolled, in state {found.state!r}, which this release does not know; remove it first"]
 
 
 def _id(device: str) -> list[str]:
@@ -101,14 +111,28 @@ def _twice(ids: Iterable[str]) -> list[str]:
     return [f"{device}: stands {count} times" for device, count in Counter(ids).items() if count > 1]
 
 
-def _not_active(known: Known, ids: Sequence[str]) -> list[str]:
+def _not_enrolled(known: Known, ids: Sequence[str]) -> list[str]:
     mistakes = []
     for device in dict.fromkeys(ids):
         if device not in known:
             mistakes += _id(device) or [f"{device}: no such device"]
-        elif known[device].state != "active":
+        elif known[device].state == REMOVED:
             mistakes.append(f"{device}: was removed")
     return mistakes
+
+
+def _not_active(known: Known, ids: Sequence[str]) -> list[str]:
+    mistakes = _not_enrolled(known, ids)
+    for device in dict.fromkeys(ids):
+        if device in known and known[device].state not in (ACTIVE, REMOVED):
+            mistakes.append(_strange(known[device]))
+    return mistakes
+
+
+def _strange(device: Device) -> str:
+    if device.state == UNKNOWN:
+        return f"{device.id}: its record cannot be read; `millrace device remove` ends it, or enrol it again"
+    return f"{device.id}: is in state {device.state!r}, which this release does not know"
 
 
 def _role(role: str, roles: Collection[str] | None) -> list[str]:
@@ -145,7 +169,7 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
 def _children(known: Known) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for device in known.values():
-        if device.parent is not None and device.state == "active":
+        if device.parent is not None and device.state != REMOVED:
             found.setdefault(device.parent, set()).add(device.id)
     return found
 

@@ -21,6 +21,7 @@ from string import Template
 from typing import Final
 from urllib.parse import quote
 
+from identity import revocation
 from identity.authority import Authority
 from local import files, ports
 from local.engines import mqtt, queue_file
@@ -132,7 +133,7 @@ class Mosquitto:
         self.socket.unlink(missing_ok=True)
         common = Template(_TEMPLATE.read_text()).substitute(user=getpass.getuser())
         bridge = _BRIDGE.format(socket=_SOCKET if self.socket.is_relative_to(self.folder) else self.socket)
-        devices = _TLS.format(port=self.tls_port)
+        devices = _TLS.format(port=self.tls_port) + self._revoked()
         if self.plain_port is not None:
             devices += _PLAIN.format(port=self.plain_port)
         self._write("mosquitto.conf", common + devices + bridge)
@@ -140,6 +141,13 @@ class Mosquitto:
         self._write("acl", _ACCESS)
         self._write_password()
         self._write_certificates()
+
+    def _revoked(self) -> str:
+        """The list of certificates that do not count any more. While two authorities are trusted there is none, since
+        OpenSSL asks for a list of each."""
+        if Authority.open(self.authority).certificate_pem.count(b"BEGIN CERTIFICATE") > 1:
+            return ""
+        return f"crlfile {os.path.relpath(revocation.ensure(self.authority), self.folder)}\n"
 
     def _make_bridge_session(self) -> None:
         """Before any device can connect: what is published before the first SUBSCRIBE has no queue to wait in."""

@@ -37,6 +37,16 @@ def make_session(path: Path, client: str, user: str, password: str, topic_filter
         connection.sendall(encoding.DISCONNECT)
 
 
+def disconnect(path: Path, client: str, user: str, password: str) -> None:
+    """End the connection and the session of a client: one id has one connection, so the broker drops the one before.
+    Raises ProgramError, OSError."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_TIMEOUT_S)
+        connection.connect(str(path))
+        _exchange(connection, Connect(client, True, username=user, password=password.encode()))
+        connection.sendall(encoding.DISCONNECT)
+
+
 def _exchange(connection: socket.socket, packet: Connect | Subscribe) -> None:
     """Send a packet and read its answer."""
     connection.sendall(encode(packet))

@@ -1,6 +1,6 @@
-"""What the registry says of devices (role, labels, whether they were removed), as control records told it in band.
+"""What the registry says of devices (role, labels, whether they were removed), from control records in band.
 
-    registry = Registry(devices)                      # a DeviceTable, shared with what else numbers devices
+    registry = RegistryColumns(devices)                      # a DeviceTable, shared with what else numbers devices
     if registry.take(key, version, value): ...        # a control record `device/{id}`: something changed
     registry.values("site").take(numbers, mode="clip")  # code of each device's label, NONE where it has none
 
@@ -17,8 +17,7 @@ import orjson
 from runtime.columns.devices import NONE, DeviceTable
 from runtime.columns.growing import Growing, Words
 from runtime.columns.types import Bool, Int32, Int64
-from schemas.control import Device, device_of
-from schemas.errors import ContractError
+from schemas.control import REMOVED, UNKNOWN, Device, device_of, read_device
 from schemas.headers import Version
 from schemas.topics import is_device_id
 
@@ -27,8 +26,9 @@ ROLE: Final = "role"
 """The field that is no label. A label of that name is not seen."""
 
 
-class Registry:
-    """By device number. `removed`: the registry ended it; `refused` counts records that could not be read."""
+class RegistryColumns:
+    """By device number. `removed`: the registry ended it. `refused` counts broken records: their device has neither
+    role nor labels until a good one comes."""
 
     def __init__(self, devices: DeviceTable) -> None:
         self.devices = devices
@@ -44,25 +44,23 @@ class Registry:
         self._fields: dict[str, tuple[Words, Growing]] = {}
 
     def take(self, key: str, version: Version, value: bytes) -> int:
-        """The number of the device that this control record is about; NONE where it says nothing new, or cannot be
-        read, or is about something else."""
+        """The number of the device that this control record is about; NONE where it says nothing new or is about
+        something else."""
         name = device_of(key)
         if name is None or not is_device_id(name):
             return NONE
         number = self.devices.find_one(name)
         if number != NONE and number < len(self._epoch) and version <= self._version(number):
             return NONE
-        try:
-            found = Device.decode(key, value) if value else None
-            kind = NONE if found is None else self._kinds.add(_text(found))
-        except (ContractError, TypeError, AttributeError) as error:
+        found, broken = read_device(key, value)
+        if broken is not None:
             self.refused += 1
-            log.error("a registry record was refused: %s", error)
-            return NONE
+            log.error("a registry record cannot be read: %s", broken)
+        kind = NONE if not value or found.state == UNKNOWN else self._kinds.add(_text(found))
         number = self.devices.add(name) if number == NONE else number
         self._grow(number + 1)
         self._epoch[number], self._offset[number] = version.epoch, version.offset
-        self._kind[number], self._removed[number] = kind, found is not None and found.state == "removed"
+        self._kind[number], self._removed[number] = kind, found.state == REMOVED
         self.changes += 1
         return number
 
@@ -152,6 +150,5 @@ class Registry:
 
 
 def _text(device: Device) -> str:
-    """Role and labels; raises TypeError or AttributeError where they are no texts."""
-    labels = {str(name): value for name, value in device.labels.items() if isinstance(value, str)}
-    return orjson.dumps([str(device.role), labels], option=orjson.OPT_SORT_KEYS).decode()
+    """Role and labels."""
+    return orjson.dumps([device.role, device.labels], option=orjson.OPT_SORT_KEYS).decode()

@@ -28,6 +28,14 @@ Offsets = dict[tuple[str, int], int]
 """By topic and partition."""
 
 
+class NotAcknowledgedError(RetryableError):
+    """Kafka did not acknowledge every record. `reason` is its answer, None when there was none."""
+
+    def __init__(self, text: str, reason: KafkaError | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class NewRecord:
     """A record to be written. Without `partition`, Kafka's default partitioner chooses by the key."""
@@ -73,7 +81,7 @@ class Deliveries:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:  # refused at once, for example because it is too large
-                raise self._failed(error.args[0].str()) from None
+                raise self._failed(error.args[0].str(), error.args[0]) from None
             if self._reports != seen:
                 deadline, seen = time.monotonic() + self._timeout_s, self._reports
             elif time.monotonic() > deadline:
@@ -115,13 +123,13 @@ class Deliveries:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise self._failed(self._failure.str())
+            raise self._failed(self._failure.str(), self._failure)
 
-    def _failed(self, why: str) -> RetryableError:
+    def _failed(self, why: str, reason: KafkaError | None = None) -> RetryableError:
         """The error to raise. What is still in the queue is dropped, so that nothing is written after the caller was
         told of the failure."""
         self._producer.purge()
-        return RetryableError(f"Kafka acknowledged {self.acknowledged} of {self.sent} records: {why}")
+        return NotAcknowledgedError(f"Kafka acknowledged {self.acknowledged} of {self.sent} records: {why}", reason)
 
 
 def produce_confirmed(settings: KafkaSettings, records: Iterable[NewRecord], timeout_s: float = TIMEOUT_S) -> Offsets:

@@ -20,10 +20,13 @@ from confluent_kafka.admin import (
 )
 
 from runtime.errors import RetryableError
+from runtime.kafka.applied import PREFIX
 from runtime.kafka.clients import READER
 from schemas.topics import CONTROL, DERIVED, FACTS, RAW, READINGS, STAGES, state_topic
 
 _TIMEOUT_S: Final = 15.0
+CONTROL_TRANSACTION: Final = "millrace-control"
+"""The one transactional.id of whoever changes platform.control: see control/log.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,12 @@ class Rights:
     asks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     watches: tuple[str, ...] = ()
+    own_groups: str = ""
+    """Prefix of groups in which it publishes what it has applied."""
+    watches_prefix: str = ""
+    """Prefix of groups that it may ask about."""
+    transactions: tuple[str, ...] = ()
+    """Transactional ids it may use."""
 
 
 def _stage(name: str) -> Rights:
@@ -45,16 +54,23 @@ def _stage(name: str) -> Rights:
 
 
 RIGHTS: Final[dict[str, Rights]] = {
-    "relay": Rights((FACTS, CONTROL), (CONTROL, RAW), (), ("millrace-relay", READER)),
+    "relay": Rights((FACTS, CONTROL), (CONTROL, RAW), (), ("millrace-relay", READER), (), PREFIX + "relay."),
     "bridge": Rights((FACTS,), (RAW,), (), (READER,)),
-    "bridge-http": Rights((FACTS, CONTROL), (RAW,), (), (READER,)),
+    "bridge-http": Rights((FACTS, CONTROL), (RAW,), (), (READER,), (), PREFIX + "bridge-http."),
     **{name: _stage(name) for name in STAGES},
     "sink": Rights((FACTS, RAW, READINGS, *DERIVED), (), (), ("millrace-sink", READER)),
     "watch": Rights(
         asks=(FACTS, CONTROL, RAW, READINGS, *DERIVED, *map(state_topic, STAGES)),
         watches=("millrace-relay", "millrace-sink", *STAGES),
     ),
-    "operator": Rights((FACTS, CONTROL, RAW, READINGS, *DERIVED), (FACTS, CONTROL, RAW), (), (READER, "millrace-sink")),
+    "operator": Rights(
+        (FACTS, CONTROL, RAW, READINGS, *DERIVED),
+        (FACTS, CONTROL, RAW),
+        (),
+        (READER, "millrace-sink"),
+        watches_prefix=PREFIX,
+        transactions=(CONTROL_TRANSACTION,),
+    ),
 }
 """`operator` is whoever works with the command `millrace`: decides (platform.control, platform.facts) and replays
 (telemetry.raw)."""
@@ -79,12 +95,25 @@ def bindings(service: str, rights: Rights) -> Iterator[AclBinding]:
         yield _allow(service, ResourceType.GROUP, group, AclOperation.READ)
     for group in rights.watches:
         yield _allow(service, ResourceType.GROUP, group, AclOperation.DESCRIBE)
+    if rights.own_groups:
+        yield _allow(service, ResourceType.GROUP, rights.own_groups, AclOperation.READ, ResourcePatternType.PREFIXED)
+    if rights.watches_prefix:
+        yield _allow(
+            service, ResourceType.GROUP, rights.watches_prefix, AclOperation.DESCRIBE, ResourcePatternType.PREFIXED
+        )
+    for name in rights.transactions:
+        for operation in (AclOperation.WRITE, AclOperation.DESCRIBE):
+            yield _allow(service, ResourceType.TRANSACTIONAL_ID, name, operation)
 
 
-def _allow(service: str, kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
-    return AclBinding(
-        kind, name, ResourcePatternType.LITERAL, f"User:{principal(service)}", "*", operation, AclPermissionType.ALLOW
-    )
+def _allow(
+    service: str,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+) -> AclBinding:
+    return AclBinding(kind, name, pattern, f"User:{principal(service)}", "*", operation, AclPermissionType.ALLOW)
 
 
 def ensure(admin: AdminClient) -> tuple[int, int]:

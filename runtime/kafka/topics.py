@@ -17,6 +17,7 @@ from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
 from runtime.kafka.log import NEWEST, OLDEST, LogReader
 from runtime.kafka.produce import NewRecord, produce_confirmed
+from runtime.retry import retry
 from runtime.settings import KafkaSettings
 from schemas import topics as names
 from schemas.control import TopicFacts, topic_key, topic_of
@@ -186,3 +187,21 @@ def facts(settings: KafkaSettings, *wanted: str) -> dict[str, TopicFacts]:
     if missing:
         raise RetryableError(f"topics {', '.join(missing)} are not registered yet: run `millrace init` first")
     return {name: known[name] for name in wanted}
+
+
+def wait_for_facts(settings: KafkaSettings, *wanted: str) -> dict[str, TopicFacts]:
+    """`facts`; waits, logging, while Kafka is away or `millrace init` has not run. Blocks."""
+    return retry(lambda: facts(settings, *wanted), "topic facts")
+
+
+def partitions_of_raw(settings: KafkaSettings) -> int:
+    """Number of partitions of telemetry.raw; waits for it. Raises RefusedError when it is not the one it was created
+    with. Blocks."""
+    created = wait_for_facts(settings, names.RAW)[names.RAW].partitions
+    found = len(clients.admin(settings).list_topics(names.RAW, timeout=_TIMEOUT_S).topics[names.RAW].partitions)
+    if found != created:
+        raise RefusedError(
+            f"{names.RAW} has {found} partitions but was created with {created}: devices would change partition;"
+            " restore it"
+        )
+    return created

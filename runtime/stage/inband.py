@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from runtime.stage.contract import Record
+from schemas.control import good_key
 from schemas.errors import ContractError
 from schemas.headers import Version
 
@@ -64,13 +65,18 @@ class News:
 
 class InBand(Generic[T]):
     """The value of one control key that is in force. `decode` makes it of the record's bytes and raises ContractError
-    when it cannot; such a record changes nothing but `refused`, a count. `initial` holds before the first."""
+    when it cannot; such a record changes nothing but `refused`, a count. `initial` holds before the first.
+
+    Records of `good/{key}` count like those of the key: a reader that starts after compaction, when the newest record
+    of the key is broken, finds the last good version there.
+    """
 
     def __init__(self, key: str, decode: Callable[[bytes], T], initial: T) -> None:
         self.key, self.value = key, initial
         self.text: str | None = None
         """The value's bytes as they came; None while the initial one is in force."""
         self.refused = 0
+        self._copy = good_key(key)
         self._decode = decode
         self._news = News()
 
@@ -81,7 +87,10 @@ class InBand(Generic[T]):
 
     def take(self, record: Record) -> bool:
         """Whether this control record has put a new value in force. Raises ContractError where it has no version."""
-        if key_of(record) != self.key or not self._news.take(record):
+        key = key_of(record)
+        if key not in (self.key, self._copy) or not self._news.take(record):
+            return False
+        if key == self._copy and self.text is not None and record.value == self.text.encode():
             return False
         try:
             self._put(record.value)

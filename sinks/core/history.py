@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import orjson
 import pyarrow as pa
 
 from schemas import control, headers
-from schemas.control import Device, Mark
+from schemas.control import Mark
 from schemas.errors import ContractError
 from schemas.vocabulary import Kind
 from sinks.core.flow import Range
@@ -23,7 +22,8 @@ def history(part: Range) -> Iterator[tuple[str, pa.Table]]:
         if entry.kind is Kind.CONTROL:
             with Contract(part.where, entry.offset):
                 key = entry.found.get("key", b"").decode("utf-8", "replace")
-                table, row = _ROWS.get(key.split("/", 1)[0], _no_row)(key, entry.value)
+                kind, _, about = key.partition("/")
+                table, row = _ROWS.get((kind, bool(about)), _no_row)(key, entry.value)
                 if table:
                     found.setdefault(table, []).append(_control_row(part, entry) | row)
     for table, rows in found.items():
@@ -62,26 +62,23 @@ def _mark(key: str, value: bytes) -> tuple[str, Row]:
 
 
 def _device(key: str, value: bytes) -> tuple[str, Row]:
-    gone: Row = {"device": control.device_of(key), "role": "", "state": "removed", "parent": None, "labels": []}
-    if not value:
-        return "devices", gone
-    device = Device.decode(key, value)
-    labels = [(str(k), v if isinstance(v, str) else orjson.dumps(v).decode()) for k, v in device.labels.items()]
-    row = {"device": device.id, "role": device.role, "state": device.state, "parent": device.parent, "labels": labels}
-    return "devices", row
+    """A record that cannot be read is a device in the state `unknown`, for the sink as for everybody."""
+    device, _broken = control.read_device(key, value)
+    row = {"device": device.id, "role": device.role, "state": device.state, "parent": device.parent}
+    return "devices", row | {"labels": list(device.labels.items())}
 
 
 def _no_row(_key: str, _value: bytes) -> tuple[str, Row]:
     return "", {}
 
 
-_ROWS: Final[dict[str, Callable[[str, bytes], tuple[str, Row]]]] = {
-    "policy": _policy,
-    "device": _device,
-    "settings": _settings,
-    "mark": _mark,
+_ROWS: Final[dict[tuple[str, bool], Callable[[str, bytes], tuple[str, Row]]]] = {
+    ("policy", False): _policy,
+    ("device", True): _device,
+    ("settings", True): _settings,
+    ("mark", True): _mark,
 }
-"""By the key's first word."""
+"""By the key's first word, and whether something follows it."""
 _MS: Final = pa.timestamp("ms", "UTC")
 _CONTROL: Final = [
     ("version_epoch", pa.uint16()),

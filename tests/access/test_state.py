@@ -87,7 +87,7 @@ def test_registry_events_take_effect_in_order_of_their_versions() -> None:
     state.apply(registered(7, Device("new", "sensor"), Version(0, 11)))
     assert verdict(state, row)[0] is Verdict.DENIED, "a repeat of an older event"
     state.apply(control(8, "device/new", b"", Version(0, 13)))
-    assert verdict(state, row) == (Verdict.DENIED, "unknown_device: not in the registry")
+    assert verdict(state, row) == (Verdict.DENIED, "unknown_device: removed from the registry"), "a tombstone"
 
 
 def test_a_removed_device_is_denied_even_where_strangers_have_a_role() -> None:
@@ -97,11 +97,33 @@ def test_a_removed_device_is_denied_even_where_strangers_have_a_role() -> None:
     assert verdict(state, message("anyone", '{"a":1}'))[0] is Verdict.DENIED
 
 
-@pytest.mark.parametrize("value", [b"{", b'{"id":"other","role":"sensor"}', b'{"id":"s-1","role":"x","more":1}'])
-def test_a_bad_registry_record_changes_nothing(value: bytes) -> None:
+@pytest.mark.parametrize("value", [b"{", b'{"id":"other","role":"sensor"}', b'{"id":"s-1","role":5}'])
+@pytest.mark.parametrize("policy", [POLICY, POLICY + "\nunknown: open\n"])
+def test_a_broken_registry_record_denies_its_device_until_the_next_good_one(value: bytes, policy: str) -> None:
+    state, row = started(policy), message("s-1", '{"temperature":1}')
+    state.apply(control(9, "device/s-1", value, Version(0, 9)))
+    assert verdict(state, row) == (Verdict.DENIED, "unknown_device: its state in the registry is unknown")
+    state.apply(registered(10, Device("s-1", "sensor"), Version(0, 10)))
+    assert verdict(state, row)[0] is Verdict.ACCEPTED
+
+
+def test_a_state_of_a_later_release_denies_and_unknown_fields_do_not_matter() -> None:
+    state, row = started(), message("s-1", '{"temperature":1}')
+    state.apply(control(9, "device/s-1", b'{"id":"s-1","role":"sensor","attested":{"by":"tpm"}}', Version(0, 9)))
+    assert verdict(state, row)[0] is Verdict.ACCEPTED
+    state.apply(registered(10, Device("s-1", "sensor", "quarantined"), Version(0, 10)))
+    assert verdict(state, row) == (Verdict.DENIED, "unknown_device: its state in the registry is unknown")
+
+
+def test_a_recreated_platform_control_ends_children_that_it_does_not_name_again() -> None:
     state = started()
-    state.apply(control(9, "device/s-1", value))
-    assert verdict(state, message("s-1", '{"temperature":1}'))[0] is Verdict.ACCEPTED
+    state.apply(registered(5, Device("child", "sensor", parent="g-1"), Version(0, 10)))
+    child = state.number("child")
+    assert state.registry.parent[child] == state.number("g-1")
+    state.apply(registered(6, Device("g-1", "gateway"), Version(1, 0)))
+    assert state.registry.parent[child] == -1, "until the new topic says whose it is"
+    state.apply(registered(7, Device("child", "sensor", parent="g-1"), Version(1, 1)))
+    assert state.registry.parent[child] == state.number("g-1")
 
 
 def test_only_ticks_move_stream_time_and_only_forward() -> None:

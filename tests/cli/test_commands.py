@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from cli.context import settings
 from cli.demo_report import grown
 from cli.main import millrace
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 from local.fleet import enrol, payloads
 from local.fleet.connections import Connections, Door
 from local.fleet.publication import Publication
@@ -104,7 +104,7 @@ def test_a_device_of_another_role_is_not_taken_over(platform: Running, refused: 
         assert isinstance(error, RefusedError)
         assert "motor-00019 is enrolled with role meter" in str(error)
     finally:
-        Registry(settings(KafkaSettings, platform.data)).remove(["motor-00019"])
+        DeviceRegistry(settings(KafkaSettings, platform.data)).remove(["motor-00019"])
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_what_was_denied_goes_through_after_the_fix_and_never_twice(platform: Ru
     wait_for(platform, "denied", "clerk-1", 5)
     words = ("replay", "denied", "--since", "1h", "--reason", "channel", "--device", "clerk-1", "--json")
     assert json.loads(call(*words, "--dry-run")) == {"found": {"channel": 5}, "left_out": 0, "sent": 0}
-    Registry(settings(KafkaSettings, platform.data)).change_role(["clerk-1"], "temperature-sensor")
+    DeviceRegistry(settings(KafkaSettings, platform.data)).change_role(["clerk-1"], "temperature-sensor")
     in_band(platform, "clerk-1", 2)
     before = settled(platform, 0)
     assert json.loads(call(*words))["sent"] == 5

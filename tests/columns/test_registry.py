@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.columns.devices import NONE, DeviceTable
-from runtime.columns.registry import ROLE, Registry
+from runtime.columns.registry import ROLE, RegistryColumns
 from schemas.control import Device, device_key
 from schemas.headers import Version
 
@@ -27,7 +27,7 @@ RECORDS = st.lists(
 )
 
 
-def told(registry: Registry) -> Any:
+def told(registry: RegistryColumns) -> Any:
     devices = registry.devices
     fields = {}
     for field in (ROLE, "site", "model"):
@@ -36,17 +36,17 @@ def told(registry: Registry) -> Any:
     return [devices.name(n) for n in range(devices.size)], fields, registry.removed().tolist()
 
 
-def restarted(registry: Registry) -> Registry:
+def restarted(registry: RegistryColumns) -> RegistryColumns:
     devices = DeviceTable()
     devices.restore(registry.devices.stored())
-    found = Registry(devices)
+    found = RegistryColumns(devices)
     found.restore(registry.freeze())
     return found
 
 
 @given(RECORDS)
 def test_the_latest_version_counts_and_a_restart_knows_the_same(records: Any) -> None:
-    registry, again = Registry(DeviceTable()), Registry(DeviceTable())
+    registry, again = RegistryColumns(DeviceTable()), RegistryColumns(DeviceTable())
     latest: dict[str, tuple[int, Any]] = {}
     for name, offset, said in records:
         device = None if said is None else Device(name, said[0], labels=said[1], state=said[2])
@@ -62,23 +62,28 @@ def test_the_latest_version_counts_and_a_restart_knows_the_same(records: Any) ->
         device = latest[name][1]
         labels = {} if device is None else {**device.labels, ROLE: device.role}
         assert {field: fields[field][n] for field in fields} == {field: labels.get(field) for field in fields}
-        assert removed[n] is (device is not None and device.state == "removed")
+        assert removed[n] is (device is None or device.state == "removed"), "a tombstone removes"
 
 
-def test_what_cannot_be_read_changes_nothing_but_a_count() -> None:
-    registry = Registry(DeviceTable())
-    assert registry.take("device/a", Version(0, 1), Device("a", "motor").encode()) == 0
+def test_a_broken_record_takes_role_and_labels_until_the_next_good_one() -> None:
+    registry = RegistryColumns(DeviceTable())
+    good = Device("a", "motor").encode()
+    for n, value in enumerate(
+        (b"[]", b"{}", b"\xff", b'{"id":"a","role":"x","labels":[1]}', Device("b", "m").encode())
+    ):
+        assert registry.take("device/a", Version(0, 2 * n), good) == 0
+        assert registry.kind(int(registry.kinds()[0])) == {ROLE: "motor"}
+        assert registry.take("device/a", Version(0, 2 * n + 1), value) == 0
+        assert registry.kinds().tolist() == [NONE] and registry.removed().tolist() == [False]
     before = told(registry)
-    for value in (b"[]", b"{}", b"\xff", b'{"id":"a","role":"x","labels":[1]}', Device("b", "motor").encode()):
-        assert registry.take("device/a", Version(0, 2), value) == NONE
-    assert registry.take("device/NO", Version(0, 2), b"{}") == NONE
-    assert registry.take("policy", Version(0, 2), b"{}") == NONE
+    assert registry.take("device/NO", Version(0, 99), b"{}") == NONE
+    assert registry.take("policy", Version(0, 99), b"{}") == NONE
     assert told(registry) == before and registry.refused == 5
 
 
 def test_devices_that_are_only_heard_of_have_no_values() -> None:
     devices = DeviceTable()
-    registry = Registry(devices)
+    registry = RegistryColumns(devices)
     for n in range(3000):
         devices.add(f"s-{n}")
     assert (
@@ -92,9 +97,9 @@ def test_devices_that_are_only_heard_of_have_no_values() -> None:
     assert len(registry.kinds()) == len(registry.removed()) == 3000
 
 
-def test_labels_that_are_no_texts_are_not_seen() -> None:
-    registry = Registry(DeviceTable())
+def test_labels_that_are_no_texts_break_the_record() -> None:
+    registry = RegistryColumns(DeviceTable())
     value = orjson.dumps({"id": "a", "role": "motor", "labels": {"site": 5, "model": "x"}})
     assert registry.take("device/a", Version(0, 1), value) == 0
-    assert registry.kind(int(registry.kinds()[0])) == {"role": "motor", "model": "x"}
+    assert registry.kinds().tolist() == [NONE] and registry.refused == 1
     assert np.array_equal(registry.values("site"), [NONE])

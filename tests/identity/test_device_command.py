@@ -15,8 +15,9 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from cli.device import device
+from cli.errors import NotInForceError
 from identity.registry.core import RegistryError
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 from runtime.errors import RetryableError
 from runtime.kafka import clients, topics
 from runtime.kafka.topics import read_control
@@ -39,6 +40,7 @@ def settings(kafka_fresh: Callable[[], KafkaServer]) -> KafkaSettings:
 def run(settings: KafkaSettings, tmp_path: Path) -> Run:
     def call(*arguments: str) -> Result:
         environment = {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "MILLRACE_DATA": str(tmp_path / "data")}
+        environment |= {"MILLRACE_WAIT_S": "0"}
         return CliRunner().invoke(device, arguments, env=environment)
 
     return call
@@ -78,10 +80,10 @@ def test_remove_role_and_token_change_what_is_recorded(run: Run, settings: Kafka
     first = run("add", "end-1", "--role", "meter").stdout.split()[1]
     assert run("role", "end-1", "--role", "gateway").exit_code == 0
     second = run("token", "end-1").stdout.split()[1]
-    found = Registry(settings).devices()["end-1"]
+    found = DeviceRegistry(settings).devices()["end-1"]
     assert first != second and (found.role, found.token) == ("gateway", token_hash(second))
     assert run("remove", "end-1").stdout == "removed 1\n"
-    assert Registry(settings).devices()["end-1"] == Device("end-1", "gateway", state="removed")
+    assert DeviceRegistry(settings).devices()["end-1"] == Device("end-1", "gateway", state="removed")
     assert "end-1" not in run("list").output and "end-1" in run("list", "--all").output
     assert run("add", "end-1", "--role", "meter").exit_code == 0
 
@@ -116,13 +118,42 @@ def test_mistakes_are_told_in_lines_without_a_traceback(settings: KafkaSettings,
     ]
 
 
+def test_a_command_says_that_its_change_is_not_in_force_yet(settings: KafkaSettings, tmp_path: Path) -> None:
+    environment = {"MILLRACE_KAFKA_BOOTSTRAP": settings.kafka_bootstrap, "MILLRACE_DATA": str(tmp_path / "data")}
+    result = CliRunner().invoke(device, ("add", "later-1", "--role", "meter"), env=environment)
+    assert isinstance(result.exception, NotInForceError), "exit code 75"
+    assert result.stdout.startswith("later-1 ") and "no relay is running" in str(result.exception)
+
+
+def test_devices_come_from_a_file_all_or_none(run: Run, settings: KafkaSettings, tmp_path: Path) -> None:
+    file = tmp_path / "devices.csv"
+    file.write_text("id,role,parent,label.site\ncsv-1,gateway,,north\ncsv-2,,csv-1,\n")
+    result = run("add", "--from", str(file), "--role", "meter", "--label", "site=south")
+    assert result.exit_code == 0, result.output
+    found = DeviceRegistry(settings).devices()
+    assert (found["csv-1"].role, found["csv-1"].labels) == ("gateway", {"site": "north"})
+    assert (found["csv-2"].role, found["csv-2"].parent, found["csv-2"].labels) == ("meter", "csv-1", {"site": "south"})
+    listed = orjson.loads(run("list", "--role", "gateway", "--json").output)
+    assert [d["id"] for d in listed if "csv" in d["id"]] == ["csv-1"]
+    for text, told in (
+        ("id,rolle\nx,y\n", "unknown columns 'rolle'"),
+        ("role\nmeter\n", "no column `id`"),
+        ("id,role\nx\n", "another number of fields"),
+    ):
+        file.write_text(text)
+        assert told in str(run("add", "--from", str(file), "--role", "meter").exception)
+    file.write_bytes(b"id\n\xff\n")
+    assert "no CSV in UTF-8" in str(run("add", "--from", str(file), "--role", "meter").exception)
+    assert run("add", "--role", "meter").exit_code == 2
+
+
 def test_labels_need_a_value(run: Run) -> None:
     result = run("add", "a", "--role", "meter", "--label", "north")
     assert result.exit_code == 2 and "expected KEY=VALUE" in result.output
 
 
 def test_ten_thousand_devices_are_registered_in_seconds_all_or_none(settings: KafkaSettings) -> None:
-    registry = Registry(settings)
+    registry = DeviceRegistry(settings)
     wanted = [Device(f"many-{i}", "meter") for i in range(10_000)]
     begun_s = time.monotonic()
     tokens = registry.register(wanted)
@@ -139,13 +170,13 @@ def test_roles_are_those_of_the_policy_in_force(settings: KafkaSettings) -> None
     producer.produce(CONTROL, key=POLICY_KEY, value=b'{"roles":{"meter":{}},"unknown":null}')
     assert producer.flush(10) == 0
     with pytest.raises(RegistryError, match="the policy has no role 'motor'; it has meter"):
-        Registry(settings).register([Device("role-1", "motor")])
-    Registry(settings).register([Device("role-1", "meter")])
+        DeviceRegistry(settings).register([Device("role-1", "motor")])
+    DeviceRegistry(settings).register([Device("role-1", "meter")])
     producer.produce(CONTROL, key=POLICY_KEY, value=None)
     assert producer.flush(10) == 0
 
 
 def test_without_kafka_the_error_says_what_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.kafka.topics._TIMEOUT_S", 0.5)
+    monkeypatch.setattr("runtime.kafka.log._ANSWER_S", 0.5)
     with pytest.raises(RetryableError, match=r"platform\.control"):
-        Registry(KafkaSettings(kafka_bootstrap="127.0.0.1:1")).devices()
+        DeviceRegistry(KafkaSettings(kafka_bootstrap="127.0.0.1:1")).devices()

@@ -56,7 +56,7 @@ def platform(service: StageService, mosquitto: MosquittoServer, tmp_path: Path) 
     with (
         Service("streams.access", tmp_path, **kafka, session_timeout_s=6) as access,
         Service("bridge.mqtt", tmp_path, **kafka, **bridge) as mqtt,
-        Service("bridge.relay", tmp_path, **kafka) as relay,
+        Service("control.relay", tmp_path, **kafka) as relay,
     ):
         for one in (relay, access, mqtt):
             one.start()

@@ -14,7 +14,7 @@ from runtime.probes import Probes
 from runtime.settings import ServiceSettings, SettingsError, load
 
 SERVICES = (
-    "bridge.http", "bridge.mqtt", "bridge.relay", "monitoring.notify", "monitoring.watch", "sinks",
+    "bridge.http", "bridge.mqtt", "control.relay", "monitoring.notify", "monitoring.watch", "sinks",
     "streams.access", "streams.aggregate", "streams.anomaly", "streams.presence",
 )  # fmt: skip
 has_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this kernel has no IPv6")

@@ -1,6 +1,9 @@
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from schemas.control import (
     device_of,
     is_relayed,
     mark_key,
+    read_device,
     settings_key,
     topic_key,
 )
@@ -152,10 +156,37 @@ def test_devices_and_topic_facts_survive_their_encoding() -> None:
     assert TopicFacts.decode(topic_key("t"), facts.encode()) == facts
 
 
-@pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"id":"b","role":"r"}', b'{"id":"a","role":"r","x":1}'])
-def test_a_broken_device_record_is_a_contract_error(value: bytes) -> None:
+_BROKEN = (
+    b"", b"[]", b"{}", b"\xff", b'{"id":"b","role":"r"}', b'{"id":"a","role":5}', b'{"id":"a","role":"r","labels":[1]}',
+    b'{"id":"a","role":"r","labels":{"x":1}}', b'{"id":"a","role":"r","parent":7}',
+    b'{"id":"a","role":"r","parent":"NO"}',
+    b'{"id":"a","role":"r","state":7}', b'{"id":"a","role":"r","state":""}', b'{"id":"a","role":"r","token":1}',
+    b'{"id":"a","role":"r","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", _BROKEN)
+def test_a_broken_device_record_is_a_contract_error_and_denied(value: bytes) -> None:
     with pytest.raises(ContractError, match="device/a"):
         Device.decode("device/a", value)
+    device, broken = read_device("device/a", value)
+    assert not device.is_active and device.id == "a" and (broken is None) == (value == b"")
+
+
+def test_fields_of_the_next_version_survive_a_change_by_this_one() -> None:
+    value = b'{"id":"a","role":"r","state":"active","attested":{"by":["tpm",1.5,null]},"generation":9007199254740993}'
+    found = Device.decode("device/a", value)
+    assert orjson.loads(replace(found, role="s").encode()) == orjson.loads(value) | {
+        "role": "s", "parent": None, "labels": {}, "token": None,
+    }  # fmt: skip
+
+
+@given(st.binary(max_size=40), st.text(max_size=8))
+def test_any_bytes_give_a_value_or_a_contract_error(value: bytes, about: str) -> None:
+    for cls, key in ((Device, device_key(about)), (Mark, mark_key(about)), (TopicFacts, topic_key(about))):
+        with contextlib.suppress(ContractError):
+            cls.decode(key, value)
+    assert not read_device(device_key(about), value)[0].is_active
 
 
 def test_only_policy_and_devices_are_relayed() -> None:

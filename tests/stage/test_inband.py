@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from runtime.stage.contract import Record
 from runtime.stage.inband import NEVER, InBand, News, key_of
-from schemas.control import mark_key, settings_key
+from schemas.control import good_key, mark_key, settings_key
 from schemas.errors import ContractError
 from schemas.headers import Version, raw_control, table
 from schemas.vocabulary import Kind
@@ -58,6 +58,20 @@ def test_records_of_other_keys_are_somebody_elses() -> None:
     found = settings()
     assert not found.take(control(Version(0, 1), b'{"limit":1}', key="policy"))
     assert found.value == 7 and found.version == NEVER and found.text is None
+
+
+def test_the_last_good_version_is_in_force_before_and_after_compaction_removed_it() -> None:
+    good, broken = b'{"limit":7}', b"{"
+    log = [
+        control(Version(0, 4), good, key=good_key(KEY)), control(Version(0, 5), good), control(Version(0, 9), broken),
+    ]  # fmt: skip
+    before, after = settings(), settings()
+    assert [before.take(record) for record in log] == [True, True, False]
+    assert [after.take(record) for record in (log[0], log[2])] == [True, False], "compaction removed offset 5"
+    assert before.value == after.value and before.version == after.version == Version(0, 9)
+    for found in (before, after):
+        assert found.take(control(Version(0, 11), b'{"limit":8}')), "the next good one supersedes it"
+        assert not found.take(control(Version(0, 12), b'{"limit":8}', key=good_key(KEY))), "its copy changes nothing"
 
 
 def test_a_control_record_without_a_version_breaks_the_contract() -> None:

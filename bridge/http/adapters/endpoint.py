@@ -39,10 +39,16 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Endpoint:
-    """Answers requests. `pages` are the bodies of the documentation, by path, with their content types."""
+    """Answers requests. `pages` are the bodies of the documentation, by path, with their content types; `is_current`
+    says whether `credentials` have every change that a command reported as done."""
 
     def __init__(
-        self, settings: HttpSettings, writer: Writer, credentials: Credentials, pages: dict[str, tuple[bytes, str]]
+        self,
+        settings: HttpSettings,
+        writer: Writer,
+        credentials: Credentials,
+        pages: dict[str, tuple[bytes, str]],
+        is_current: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._bounds = settings.bounds()
@@ -50,6 +56,7 @@ class Endpoint:
         self._intake = writer.intake
         self._credentials = credentials
         self._pages = pages
+        self._is_current = is_current
         self._limits = DeviceLimits(settings.device_requests, settings.device_requests_per_s, settings.device_burst_s)
         self._reading_bytes = 0
         self._requests = 0
@@ -99,6 +106,8 @@ class Endpoint:
             return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_SERVER)
         _check_twins(request)
         if not self._credentials.allow(asked.device, request.headers.get("Authorization")):
+            if not self._is_current():  # 401 tells a device to stop: only who knows the registry may say so
+                raise unavailable("the registry of devices is not up to date")
             raise Refusal(401, "unknown device, or not its token", {"WWW-Authenticate": 'Bearer realm="millrace"'})
         self._limits.enter(asked.device, self._loop.time())
         try:

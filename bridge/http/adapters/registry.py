@@ -3,32 +3,37 @@
 import asyncio
 import logging
 import threading
+import time
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
 from bridge.http import metrics
 from bridge.http.core.credentials import Credentials
-from runtime.errors import FatalError
-from runtime.kafka import clients
+from bridge.http.settings import HttpSettings
+from runtime.errors import RetryableError
+from runtime.kafka.applied import Publisher
+from runtime.kafka.log import OLDEST, LogReader
 from runtime.lifecycle import die
-from runtime.settings import KafkaSettings
 from runtime.tasks import in_thread
-from schemas.errors import ContractError
 from schemas.topics import CONTROL
 
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
 _WAIT_S: Final = 0.02
+_RETRY_S: Final = 1.0
 
 
 class Follower:
-    """Keeps `credentials` in step with the registry, in a thread of its own. Started means: all of it was read."""
+    """Applies the registry's records to `credentials`, in a thread of its own, and publishes how far it is. Started
+    means: all of it was read."""
 
-    def __init__(self, settings: KafkaSettings, credentials: Credentials) -> None:
+    def __init__(self, settings: HttpSettings, credentials: Credentials) -> None:
         self._settings = settings
         self._credentials = credentials
+        self._applied = Publisher(settings, f"bridge-http.{settings.instance}")
+        self._position = OLDEST
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry", daemon=True)
@@ -41,39 +46,49 @@ class Follower:
     async def stop(self) -> None:
         self._stopping.set()
         await in_thread(self._thread.join)
+        if self._caught_up.is_set():
+            await in_thread(self._applied.stop)
 
     def wrong(self) -> str | None:
         """For readiness."""
         return None if self._caught_up.is_set() else "the registry is not read yet"
 
+    def is_current(self) -> bool:
+        """Whether every change is applied whose command has returned."""
+        return self._applied.leased
+
     def _run(self) -> None:
         try:
-            consumer = clients.consumer(self._settings, clients.READER, more={"enable.partition.eof": True})
-            consumer.assign([TopicPartition(CONTROL, 0, OFFSET_BEGINNING)])
-            self._follow(consumer)
-            consumer.close()
+            with LogReader(self._settings) as reader:
+                while not self._stopping.is_set():
+                    try:
+                        self._follow(reader)
+                    except RetryableError as error:
+                        log.warning("registry: %s", error)
+                        time.sleep(_RETRY_S)
         except Exception as error:
             die(error, "registry")
 
-    def _follow(self, consumer: Consumer) -> None:
-        while not self._stopping.is_set():
-            for message in consumer.consume(1_000, _POLL_S):
-                self._take(message)
-            metrics.DEVICES.set(len(self._credentials))
-
-    def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            self._apply(message)
-        elif error.name() == "_PARTITION_EOF":
+    def _follow(self, reader: LogReader) -> None:
+        if not self._caught_up.is_set():
+            end = reader.bounds(CONTROL, 0)[1]
+            for batch in reader.read(CONTROL, {0: (self._position, end)}):
+                self._apply(batch)
+            self._position = end
+            self._applied.applied(end)
+            self._applied.start()
             self._caught_up.set()
-        elif error.retriable():
-            log.warning("registry: %s", error.str())
-        else:
-            raise FatalError(f"cannot follow {CONTROL}: {error.name()}: {error.str()}")
+        for batch in reader.follow(CONTROL, {0: self._position}, _POLL_S):
+            self._apply(batch)
+            self._applied.applied(self._position)
+            if self._stopping.is_set():
+                return
 
-    def _apply(self, message: Message) -> None:
-        try:
-            self._credentials.apply((message.key() or b"").decode("utf-8", "replace"), message.value())
-        except ContractError as error:
-            log.error("registry record is broken, its device is refused: %s", error, extra={"offset": message.offset()})
+    def _apply(self, batch: list[Message]) -> None:
+        for message in batch:
+            broken = self._credentials.apply(message.key() or b"", message.value())
+            if broken is not None:
+                log.error("a registry record is broken, its device is refused: %s", broken)
+            self._position = (message.offset() or 0) + 1
+        if batch:
+            metrics.DEVICES.set(len(self._credentials))

@@ -10,7 +10,7 @@ class AccessStage:
     """Decides about every message. Partitions share the decoder, which learns shapes of payloads and nothing else."""
 
     name = "access"
-    logic_version = 2
+    logic_version = 3
     reads = (1,)
     source = RAW
     outputs = (READINGS,)

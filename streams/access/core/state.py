@@ -19,8 +19,7 @@ from runtime.stage.bisect import bisect
 from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, key_of, version_of
 from schemas import ipc, raw
-from schemas.control import POLICY_KEY, Device, device_of
-from schemas.errors import ContractError
+from schemas.control import POLICY_KEY, device_of, read_device
 from schemas.headers import Counts, ReadingsHeaders, Version, number
 from schemas.readings import SCHEMA
 from schemas.topics import READINGS, is_device_id
@@ -28,7 +27,7 @@ from schemas.vocabulary import Kind, Transport
 from streams.access.core import answer, events, rules
 from streams.access.core.buckets import Buckets
 from streams.access.core.judge import Judged, judge
-from streams.access.core.registry import NO_PARENT, UNREGISTERED, Registry
+from streams.access.core.registry import NO_PARENT, UNREGISTERED, DeviceRoles
 from streams.access.core.replays import Replays
 from streams.access.core.rules import NO_ROLE, Rules
 from streams.access.core.sequence import Sequences
@@ -67,7 +66,7 @@ class State:
         self.seen = Seen()
         self.time_ms = 0
         self.devices = DeviceTable(capacity)
-        self.registry = Registry(capacity)
+        self.registry = DeviceRoles(capacity)
         self.sequences = Sequences(capacity)
         self.buckets = Buckets(capacity)
         self.replays = Replays()
@@ -170,14 +169,10 @@ class State:
         known = self.number(device)
         if not self.registry.is_news(known, version):
             return
-        try:
-            found = Device.decode(key, value) if value else None
-        except ContractError as error:
-            log.error("a registry record was refused: %s", error)
-            return
-        parent = NO_PARENT
-        if found is not None and found.parent is not None and is_device_id(found.parent):
-            parent = self.number(found.parent)
+        found, broken = read_device(key, value)
+        if broken is not None:
+            log.error("a device is denied until its registry record is good again: %s", broken)
+        parent = NO_PARENT if found.parent is None else self.number(found.parent)
         self.registry.put(known, version, found, parent)
         self._role_of = self.registry.in_policy(self.rules)
 
@@ -212,8 +207,9 @@ class State:
     def roles(self, numbers: Int32) -> Int32:
         """The role of the policy that each device has now; NO_ROLE also for NONE."""
         if numbers.min(initial=0) >= 0:
-            return self._role_of.take(self.registry.role.take(numbers) + 2)
-        roles = self._role_of[np.where(numbers >= 0, self.registry.role[numbers], UNREGISTERED) + 2]
+            return self._role_of.take(self.registry.place(self.registry.role.take(numbers)))
+        known = np.where(numbers >= 0, self.registry.role[numbers], np.int32(UNREGISTERED))
+        roles = self._role_of[self.registry.place(known)]
         return np.where(numbers >= 0, roles, NO_ROLE).astype(np.int32)
 
     def why_no_role(self, device: int) -> str:
@@ -267,6 +263,7 @@ class State:
             ("full_us", state.buckets.full_us),
         ):
             column[:size] = arrays[name]
+        state.registry.restored()
         state.sequences.keep(arrays["kept_keys"], arrays["kept_sizes"], arrays["kept"].tobytes())
         at = 0
         for epoch, partition, count in meta["replays"]:

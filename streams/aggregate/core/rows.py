@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from runtime.columns.arrays import dense
-from runtime.columns.registry import Registry
+from runtime.columns.registry import RegistryColumns
 from runtime.columns.series import SeriesTable, dictionary
 from runtime.columns.types import Int32, Int64
 from runtime.stage.cursor import Pending
@@ -47,7 +47,7 @@ def bound(pending: Pending, labels: int) -> None:
     pending.most_rows, pending.most_bytes = _MOST_ROWS // (1 + labels), _MOST_BYTES // (1 + labels)
 
 
-def build(rows: Rows, series: SeriesTable, registry: Registry, wanted: Sequence[str]) -> pa.RecordBatch:
+def build(rows: Rows, series: SeriesTable, registry: RegistryColumns, wanted: Sequence[str]) -> pa.RecordBatch:
     """The batch (schemas.aggregates.SCHEMA): the rows, then for each wanted label those of its groups."""
     number = rows["series"]
     device, channel, metric = series.device_of(number), series.channel_of(number), series.metric_of(number)
@@ -66,7 +66,9 @@ def build(rows: Rows, series: SeriesTable, registry: Registry, wanted: Sequence[
     return pa.RecordBatch.from_arrays([found[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def _groups(rows: Rows, device: Int64, kind: Int64, registry: Registry, wanted: Sequence[str]) -> Iterator[_Share]:
+def _groups(
+    rows: Rows, device: Int64, kind: Int64, registry: RegistryColumns, wanted: Sequence[str]
+) -> Iterator[_Share]:
     for label in wanted:
         values = registry.values(label).take(device)
         if values.max(initial=-1) < 0:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.columns.arrays import positions
-from runtime.columns.registry import Registry
+from runtime.columns.registry import RegistryColumns
 from runtime.columns.series import SeriesTable
 from runtime.columns.types import Int32, Int64
 from runtime.stage.contract import Frozen, Output, Record
@@ -64,7 +64,7 @@ class State:
         self.tally: Tally[str] = Tally()
         self.settings = InBand(settings_key("aggregate"), decode, Windowing())
         self.series = SeriesTable()
-        self.registry = Registry(self.series.devices)
+        self.registry = RegistryColumns(self.series.devices)
         self.windows = Windows()
         self.pending = rows.waiting()
         self._settle(self.settings.value)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from runtime.columns.registry import Registry
+from runtime.columns.registry import RegistryColumns
 from runtime.columns.series import SeriesTable
 from runtime.columns.types import Int32, Int64
 from streams.anomaly.core.incidents import ROW, Incidents
@@ -47,7 +47,7 @@ class Parts:
         self.now_ms = 0
         """Stream time."""
         self.table = SeriesTable()
-        self.registry = Registry(self.table.devices)
+        self.registry = RegistryColumns(self.table.devices)
         self.memory, self.owners, self.residual = Memory(plan.width), Owners(), Residual()
         self.incidents, self.shifts, self.pending = Incidents(), Shifts(), PendingRows()
         self.marks, self.harder = Marks(), Harder()

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from runtime.columns.registry import Registry
+from runtime.columns.registry import RegistryColumns
 from runtime.columns.series import SeriesTable
 from runtime.columns.types import Bool, Int64
 from streams.anomaly.core import ids
@@ -150,12 +150,12 @@ def bucket_ms(shift: Shift) -> int:
     return max(1, 1000 * shift.within_s // BUCKETS)
 
 
-def codes_of(registry: Registry, shift: Shift, devices: Any) -> Any:
+def codes_of(registry: RegistryColumns, shift: Shift, devices: Any) -> Any:
     """Code of each device's group; NOTHING where it has none."""
     return np.zeros(len(devices), np.int32) if shift.group == ALL else registry.values(shift.group, devices)
 
 
-def in_group(key: Key, registry: Registry, table: SeriesTable, series: Any) -> Bool:
+def in_group(key: Key, registry: RegistryColumns, table: SeriesTable, series: Any) -> Bool:
     """Which of these series a group holds."""
     device = table.device_of(series)
     found = np.ones(len(device), bool) if key.field == ALL else registry.values(key.field, device) == key.code

@@ -10,8 +10,7 @@ from runtime.columns.spans import milliseconds
 from runtime.stage.contract import Frozen, Output, Record
 from runtime.stage.inband import InBand, News, key_of
 from schemas import ipc, presence, readings
-from schemas.control import Device, device_of, settings_key
-from schemas.errors import ContractError
+from schemas.control import REMOVED, UNKNOWN, device_of, read_device, settings_key
 from schemas.headers import DerivedHeaders, number
 from schemas.topics import PRESENCE
 from schemas.vocabulary import Kind
@@ -75,13 +74,13 @@ class State:
         device = device_of(key)
         if device is None or not self.registry.take(record):
             return None
-        try:
-            found = Device.decode(key, record.value) if record.value else None
-        except ContractError as error:
+        found, broken = read_device(key, record.value)
+        if broken is not None:
             self.refused += 1
-            log.error("a registry record was refused: %s", error)
+            log.error("a registry record cannot be read: %s", broken)
+        if found.state == UNKNOWN:  # whose it is cannot be told either: what is known of it stays
             return None
-        return self.watch.remove(device, None if found is None or found.state == "removed" else found.parent or device)
+        return self.watch.remove(device, None if found.state == REMOVED else found.parent or device)
 
     # --- snapshots
 

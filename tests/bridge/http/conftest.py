@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 from local.ports import free
 from runtime.settings import KafkaSettings
 from schemas.control import Device as Enrolled
@@ -66,15 +66,15 @@ def service(make: Make) -> HttpService:
 
 
 @pytest.fixture(scope="package")
-def registry(spine: KafkaServer) -> Registry:
-    return Registry(KafkaSettings(kafka_bootstrap=spine.bootstrap))
+def registry(spine: KafkaServer) -> DeviceRegistry:
+    return DeviceRegistry(KafkaSettings(kafka_bootstrap=spine.bootstrap))
 
 
 _numbers = count()
 
 
 @pytest.fixture
-def enrol(registry: Registry) -> Iterator[Callable[[HttpService], Device]]:
+def enrol(registry: DeviceRegistry) -> Iterator[Callable[[HttpService], Device]]:
     """Enrols a device and waits until the service knows it."""
     devices: list[Device] = []
 

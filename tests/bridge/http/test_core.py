@@ -13,8 +13,7 @@ from bridge.http.core.limits import DeviceLimits
 from bridge.http.core.route import Telemetry, resolve
 from bridge.http.core.stamps import Stamps
 from bridge.http.errors import Refusal
-from schemas.control import Device, device_key, token_hash
-from schemas.errors import ContractError
+from schemas.control import Device, device_key, read_device, token_hash
 
 BOUNDS = Bounds(body_bytes=10_000, decoded_bytes=10_000, message_bytes=100, messages=100)
 
@@ -207,7 +206,7 @@ def test_devices_that_rest_are_forgotten() -> None:
 def known(*devices: Device) -> Credentials:
     credentials = Credentials()
     for device in devices:
-        credentials.apply(device_key(device.id), device.encode())
+        credentials.apply(device_key(device.id).encode(), device.encode())
     return credentials
 
 
@@ -240,19 +239,44 @@ def test_an_empty_token_never_speaks() -> None:
 @pytest.mark.parametrize("end", [None, Device("a", "meter", state="removed").encode(), Device("a", "meter").encode()])
 def test_a_token_ends_by_removal_by_tombstone_and_by_taking_it_away(end: bytes | None) -> None:
     credentials = known(Device("a", "meter", token=token_hash("s")))
-    credentials.apply(device_key("a"), end)
+    credentials.apply(b"device/a", end)
     assert not credentials.allow("a", "Bearer s") and len(credentials) == 0
 
 
 def test_a_broken_record_ends_its_device_and_says_so() -> None:
     credentials = known(Device("a", "meter", token=token_hash("s")), Device("b", "meter", token=token_hash("s")))
-    with pytest.raises(ContractError):
-        credentials.apply(device_key("a"), b"{")
+    assert "no JSON" in (credentials.apply(b"device/a", b"{") or "")
     assert not credentials.allow("a", "Bearer s") and credentials.allow("b", "Bearer s")
-    credentials.apply("policy", b"{")
+    assert credentials.apply(b"policy", b"{") is None
 
 
 def test_a_token_that_is_no_text_in_the_record_is_no_token() -> None:
     credentials = known()
-    credentials.apply(device_key("a"), b'{"id":"a","role":"meter","token":5}')
+    credentials.apply(b"device/a", b'{"id":"a","role":"meter","token":5}')
     assert not credentials.allow("a", "Bearer 5")
+
+
+@given(
+    st.binary(max_size=8), st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=3), st.integers(0, 400)
+)
+def test_the_quick_way_reads_a_record_as_the_slow_one_does(noise: bytes, labels: dict[str, str], at: int) -> None:
+    value = Device("a", "meter", labels=labels, token=token_hash("s")).encode()
+    value = value[:at] + noise + value[at + len(noise) :]
+    found, _ = read_device("device/a", value)
+    speaks = found.is_active and found.token == token_hash("s")
+    credentials = known()
+    credentials.apply(b"device/a", value)
+    assert credentials.allow("a", "Bearer s") == speaks
+
+
+def test_changes_that_were_merged_and_later_ones_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.http.core.credentials._RECENT", 7)
+    credentials, expected = known(), dict[str, str | None]()
+    for n in range(300):
+        name, token = f"d-{n * n % 40}", None if n % 3 == 0 else str(n)
+        device = Device(name, "meter", token=None if token is None else token_hash(token))
+        credentials.apply(device_key(name).encode(), device.encode())
+        expected[name] = token
+    assert len(credentials) == sum(token is not None for token in expected.values())
+    for name, token in expected.items():
+        assert credentials.allow(name, f"Bearer {token}") is (token is not None)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from identity.authority import Authority
-from identity.registry.store import Registry
+from identity.registry.store import DeviceRegistry
 from tests.bridge.http.client import NDJSON, Answer, Device, read_all, status_of
 from tests.bridge.http.conftest import HttpService, Make
 from tests.bridge.processes import wait
@@ -25,7 +25,9 @@ from tests.servers import KafkaServer
 Enrol = Callable[[HttpService], Device]
 
 
-def test_an_ended_token_is_refused_within_a_second(service: HttpService, registry: Registry, enrol: Enrol) -> None:
+def test_an_ended_token_is_refused_within_a_second(
+    service: HttpService, registry: DeviceRegistry, enrol: Enrol
+) -> None:
     device, renewed = enrol(service), enrol(service)
     assert device.post(b"{}").status == renewed.post(b"{}").status == 202
     registry.remove([device.name])

@@ -12,14 +12,14 @@ from typing import Final
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, TopicPartition
 
-from bridge.relay import metrics
-from bridge.relay.core import MOST_OFF_MS, Clock, Generation, Outgoing, Routing
-from bridge.relay.settings import GROUP, RelaySettings
+from control.relay import metrics
+from control.relay.core import MOST_OFF_MS, Clock, Generation, Outgoing, Routing
+from control.relay.settings import GROUP, RelaySettings
 from runtime.errors import FatalError, RefusedError
 from runtime.kafka import clients
+from runtime.kafka.applied import Publisher
 from schemas import headers, topics
 from schemas.control import TopicFacts, heartbeat_key
-from schemas.errors import ContractError
 from schemas.headers import Version
 
 log = logging.getLogger(__name__)
@@ -58,16 +58,21 @@ class Relay:
         self._unanswered = 0
         self._producer = clients.producer(settings)
         self._consumer = clients.consumer(settings, GROUP)
-        self._write_from = self._position = 0
+        self._applied = Publisher(settings, f"relay.{settings.instance}")
+        self._position = self._committed = 0
 
     def open(self) -> None:
-        """Find the committed position; read from the beginning all the same, for the parents of devices."""
+        """Find the committed position, and go on from there."""
         part = TopicPartition(topics.CONTROL, 0)
         (committed,) = self._consumer.committed([part], timeout=30)
-        low, _ = self._consumer.get_watermark_offsets(part, timeout=30)
-        self._write_from = max(low, self._generation.resume_at(committed.offset, committed.metadata))
-        self._consumer.assign([TopicPartition(topics.CONTROL, 0, low)])
-        log.info("relaying %s from offset %d", topics.CONTROL, self._write_from)
+        low, high = self._consumer.get_watermark_offsets(part, timeout=30)
+        resumed = self._generation.resume_at(committed.offset, committed.metadata)
+        self._position = self._committed = max(low, resumed)
+        self._routing = Routing(self._partitions, complete_below=0 if resumed else high)
+        self._consumer.assign([TopicPartition(topics.CONTROL, 0, self._position)])
+        self._applied.applied(self._position)
+        self._applied.start()
+        log.info("relaying %s from offset %d", topics.CONTROL, self._position)
 
     def silent_s(self) -> float:
         """Seconds since the last tick."""
@@ -75,6 +80,7 @@ class Relay:
 
     def close(self) -> None:
         self._producer.flush(5)
+        self._applied.stop()
         self._consumer.close()
 
     def step(self) -> None:
@@ -89,17 +95,13 @@ class Relay:
             self._tick()
 
     def _relay(self, messages: list[Message]) -> None:
-        wrote = False
         for message in messages:
             clients.check_fatal(message.error())
-            if message.error() is not None:
-                continue
-            offset = message.offset() or 0
-            for record in self._route(message, offset):
-                self._produce(record)
-                wrote = True
-            self._position = offset + 1
-        if wrote and self._written():
+            if message.error() is None:
+                for record in self._route(message):
+                    self._produce(record)
+                self._position = (message.offset() or 0) + 1
+        if self._position > self._committed and self._written():
             self._commit()
 
     def _written(self) -> bool:
@@ -109,24 +111,30 @@ class Relay:
                 return False
         return True
 
-    def _route(self, message: Message, offset: int) -> list[Outgoing]:
-        key = (message.key() or b"").decode("utf-8", "replace")
-        try:
-            if offset < self._write_from:
-                self._routing.learn(key, message.value())
-                return []
-            found = self._routing.route(key, message.value(), Version(self._generation.control_epoch, offset))
-        except ContractError as error:
+    def _route(self, message: Message) -> list[Outgoing]:
+        key, offset = (message.key() or b"").decode("utf-8", "replace"), message.offset() or 0
+        version = Version(self._generation.control_epoch, offset)
+        found = self._routing.route(key, message.value(), version, dict(message.headers() or ()))
+        if found.broken is not None:
             metrics.BROKEN.inc()
-            log.error("%s at offset %d is left out: %s", topics.CONTROL, offset, error)
-            return []
-        metrics.RELAYED.inc(bool(found))
-        return found
+            what = "its device is denied" if found.records else "left out"
+            log.error("%s at offset %d is broken, %s: %s", topics.CONTROL, offset, what, found.broken)
+        metrics.RELAYED.inc(bool(found.records))
+        return found.records
 
     def _produce(self, record: Outgoing) -> None:
-        self._producer.produce(
-            topics.RAW, record.value, partition=record.partition, headers=list(record.headers), on_delivery=_delivered
-        )
+        while True:
+            try:
+                self._producer.produce(
+                    topics.RAW,
+                    record.value,
+                    partition=record.partition,
+                    headers=list(record.headers),
+                    on_delivery=_delivered,
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
 
     def _commit(self) -> None:
         done = TopicPartition(topics.CONTROL, 0, self._position, self._generation.encode())
@@ -134,6 +142,8 @@ class Relay:
             self._consumer.commit(offsets=[done], asynchronous=False)
         except KafkaException as error:  # the next commit says the same and more; until then repeats are harmless
             log.warning("offset %d is not committed: %s", self._position, error.args[0].str())
+        self._committed = self._position
+        self._applied.applied(self._position)
         metrics.POSITION.set(self._position)
 
     def _tick(self) -> None:

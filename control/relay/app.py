@@ -2,10 +2,10 @@
 
 import asyncio
 
-from bridge.relay.relay import Relay
-from bridge.relay.settings import RelaySettings
-from bridge.start import partitions_of_raw, wait_for_topics
+from control.relay.relay import Relay
+from control.relay.settings import RelaySettings
 from runtime import lifecycle
+from runtime.kafka.topics import partitions_of_raw, wait_for_facts
 from runtime.probes import Probes
 from runtime.tasks import in_thread
 from schemas import topics
@@ -42,7 +42,7 @@ class Loop:
 async def serve(settings: RelaySettings) -> None:
     """Run until told to stop."""
     await in_thread(partitions_of_raw, settings)
-    facts = await in_thread(wait_for_topics, settings, topics.CONTROL, topics.RAW)
+    facts = await in_thread(wait_for_facts, settings, topics.CONTROL, topics.RAW)
     loop = Loop(Relay(settings, facts[topics.CONTROL], facts[topics.RAW]), settings.silence_s)
     probes = Probes(settings.http_bind)
     probes.checks["ticks"] = loop.wrong

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge.relay.relay import Relay
-from bridge.relay.settings import RelaySettings
+from control.relay.relay import Relay
+from control.relay.settings import RelaySettings
 from runtime.kafka import clients, topics
 from runtime.settings import KafkaSettings
 from schemas import topics as names
-from schemas.control import POLICY_KEY, Device, device_key
+from schemas.control import FORMAT, FORMAT_HEADER, POLICY_KEY, Device, device_key
 from schemas.headers import Version
 from schemas.partition import partition_of
 from schemas.vocabulary import Kind
@@ -30,7 +30,7 @@ def settings(spine: KafkaServer) -> KafkaSettings:
 
 @pytest.fixture
 def relay(spine: KafkaServer, tmp_path: Path) -> Iterator[Service]:
-    service = Service("bridge.relay", tmp_path, kafka_bootstrap=spine.bootstrap, tick_ms=100)
+    service = Service("control.relay", tmp_path, kafka_bootstrap=spine.bootstrap, tick_ms=100)
     yield service
     service.kill()
 
@@ -38,7 +38,7 @@ def relay(spine: KafkaServer, tmp_path: Path) -> Iterator[Service]:
 def _tell(settings: KafkaSettings, *records: tuple[str, bytes]) -> None:
     producer = clients.producer(settings)
     for key, value in records:
-        producer.produce(names.CONTROL, key=key, value=value)
+        producer.produce(names.CONTROL, key=key, value=value, headers=[(FORMAT_HEADER, FORMAT)])
     assert producer.flush(10) == 0
 
 
