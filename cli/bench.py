@@ -23,6 +23,7 @@ GROUPS: Final = (
     "presence",
     "bridge",
     "http",
+    "registry",
     "sink",
     "growth",
     "state",

@@ -7,7 +7,7 @@ from control import log
 from control.log import Change, NewDecision, View, Written
 from runtime.errors import MillraceError
 from runtime.settings import KafkaSettings
-from schemas.control import Mark, good_key, mark_key
+from schemas.control import Mark, device_of, good_key, is_mark, mark_key, read_device
 from schemas.errors import ContractError
 
 T = TypeVar("T")
@@ -73,6 +73,36 @@ def record(settings: KafkaSettings, key: str, value: bytes) -> Written[int]:
     """Write a decision of which no copy is kept: a mark. The answer is its offset. Raises RetryableError."""
     written = log.change(settings, _of(key), lambda _: Change([NewDecision(key, value)], None))
     return Written(written.position - 1, written.position)
+
+
+def broken_records(settings: KafkaSettings, most: int = 100) -> dict[str, str]:
+    """Keys of devices and marks whose newest record cannot be read, and why; at most so many. Raises RetryableError."""
+    found: dict[str, str] = {}
+
+    def look(key: bytes, value: bytes | None) -> bool:
+        name = key.decode("utf-8", "replace")
+        why = _broken(name, value)
+        if why is None:
+            found.pop(name, None)
+        elif len(found) < most or name in found:
+            found[name] = why
+        return False
+
+    log.read(settings, look)
+    return found
+
+
+def _broken(key: str, value: bytes | None) -> str | None:
+    if not value:
+        return None
+    if device_of(key) is not None:
+        return read_device(key, value)[1]
+    try:
+        if is_mark(key):
+            Mark.decode(key, value)
+    except ContractError as error:
+        return str(error)
+    return None
 
 
 def mark(settings: KafkaSettings, incident: str) -> Mark | None:

@@ -208,7 +208,18 @@ def _commit(producer: Producer) -> None:
                 raise
 
 
-_FENCED: Final = frozenset({"_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "CONCURRENT_TRANSACTIONS"})
+_FENCED: Final = frozenset(
+    {
+        "_FENCED",
+        "PRODUCER_FENCED",
+        "INVALID_PRODUCER_EPOCH",
+        "CONCURRENT_TRANSACTIONS",
+        "INVALID_TXN_STATE",
+        "_FATAL",  # what produce answers once the producer knows that it is fenced
+        "_PURGE_QUEUE",
+        "_PURGE_INFLIGHT",
+    }
+)
 
 
 def _lost_or(error: KafkaError | None, raised: Exception) -> Exception:

@@ -15,6 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from cryptography import x509
 
+from control import decisions
 from local import status
 from monitoring.watch.certificates import presented
 from operations.backup import journal
@@ -34,7 +35,7 @@ from schemas.vocabulary import Kind
 from sinks.ledger import ledger_totals
 from sinks.migrate import check_migrated
 from sinks.settings import MigrationSettings
-from streams.access.policy import PolicyError, decode
+from streams.access.policy import decode
 
 _TIMEOUT_S: Final = 10.0
 _CONNECT_S: Final = 5.0
@@ -180,19 +181,20 @@ class Checks:
         yield Finding("migrations", Level.OK, "all applied")
 
     def policies(self) -> Iterator[Finding]:
-        known = topics.read_control(self._settings)
-        if POLICY_KEY not in known:
-            yield Finding(
-                "policies", Level.WRONG, "none is published: every message is denied", "millrace policy apply"
+        for key, why in sorted(decisions.broken_records(self._settings).items()):
+            do = (
+                "the device is denied: millrace device remove, then add" if key.startswith("device/") else "apply again"
             )
+            yield Finding("policies", Level.WRONG, f"control record {key} cannot be read: {why}", do)
+        found = decisions.in_force(self._settings, POLICY_KEY, decode)
+        if found is None:
+            yield Finding("policies", Level.WRONG, "none is in force: every message is denied", "millrace policy apply")
             return
-        offset, value = known[POLICY_KEY]
-        try:
-            roles = len(decode(value).roles)
-        except PolicyError as error:
+        if found.broken is not None:
             do = "millrace policy apply: an older one is in force"
-            yield Finding("policies", Level.WRONG, f"the newest is refused: {error.mistakes[0]}", do)
+            yield Finding("policies", Level.WRONG, f"the newest is refused: {found.broken.splitlines()[0]}", do)
             return
+        offset, roles = found.offset, len(found.value.roles)
         with self._database() as db:
             sql = "SELECT uniqExact(raw_partition) FROM policies WHERE version_offset = {offset:UInt64}"
             reached = int(db.rows(sql, {"offset": offset})[0][0])
