@@ -109,6 +109,7 @@ def test_a_policy_is_checked_published_and_shown_by_the_command(
 ) -> None:
     settings = platform.settings
     monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", settings.kafka_bootstrap)
+    monkeypatch.setenv("MILLRACE_WAIT_S", "0")  # no relay runs here
     run = CliRunner().invoke
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(shipped("loopback"))

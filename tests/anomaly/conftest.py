@@ -36,6 +36,7 @@ def call(
     kafka_settings: KafkaSettings, database: MigrationSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Call:
     monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", kafka_settings.kafka_bootstrap)
+    monkeypatch.setenv("MILLRACE_WAIT_S", "0")  # no relay runs here
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", database.clickhouse_url)
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(database.clickhouse_password_file))
 
