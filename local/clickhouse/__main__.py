@@ -1,9 +1,10 @@
-"""`python -m local.clickhouse`: start the engine, answer until SIGTERM, end what runs, stop the engine."""
+"""`python -m local.clickhouse`: give up files and network, start the engine, answer until SIGTERM, stop the engine."""
 
 import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import uvicorn
 from local.clickhouse import users
 from local.clickhouse.app import App
 from local.clickhouse.engine import Engine
+from local.clickhouse.protocol import Protocol
+from local.clickhouse.sandbox import confine
 from local.clickhouse.settings import Settings
 from runtime import logs
 from runtime.settings import load_or_exit
@@ -35,21 +38,34 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, known: dict[str, users.User], listening: socket.socket, no: str | None) -> None:
     began = time.monotonic()
-    engine = Engine(HERE, settings.workers, settings.memory_bytes)
+    engine = Engine(HERE, settings.workers, settings.readers)
     log.info("engine is up", extra={"version": engine.version, "after_s": round(time.monotonic() - began, 2)})
-    host, _, port = settings.listen.rpartition(":")
     config = uvicorn.Config(
-        App(engine, users.load(HERE)),
-        host=host,
-        port=int(port),
+        App(engine, known, no),
+        http=Protocol,
         log_config=None,
         access_log=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=2,
     )
-    await _Server(config).serve()
+    await _Server(config).serve([listening])
+
+
+def _confine(settings: Settings) -> str | None:
+    """Give up files and network; why readers cannot be served, or None."""
+    found = confine(HERE)
+    if found.complete:
+        log.info("the engine reaches its data and nothing else", extra={"landlock": True})
+        return None
+    missing = " and ".join(what for what, has in (("files", found.files), ("the network", found.network)) if not has)
+    why = (
+        f"This kernel keeps {missing} in reach of the engine (it needs Landlock, Linux 5.19 or later), so users who"
+        " only read are not served. MILLRACE_UNCONFINED_READERS=true serves them, and lets them read this user's files"
+    )
+    log.warning(why, extra={"served": settings.unconfined_readers})
+    return None if settings.unconfined_readers else why
 
 
 def main() -> None:
@@ -57,7 +73,12 @@ def main() -> None:
     logs.configure("clickhouse", level=settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     os.chdir(settings.folder)  # a `?`, `#` or `&` in its name would end a path of chdb's or of its configuration
-    asyncio.run(_serve(settings))
+    known = users.load(HERE, settings.memory_bytes)
+    users.write_configuration(HERE, settings.memory_bytes)
+    host, _, port = settings.listen.rpartition(":")
+    listening = socket.create_server((host, int(port)), backlog=128)
+    no_readers = _confine(settings)
+    asyncio.run(_serve(settings, known, listening, no_readers))
     log.info("stopped")
     sys.stderr.flush()
     os._exit(0)  # the interpreter's own end can crash in the engine's destructors

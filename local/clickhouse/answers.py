@@ -11,7 +11,7 @@ from typing import Final
 from local.clickhouse import compression, formats
 from local.clickhouse.engine import Result
 from local.clickhouse.errors import ClickHouseError
-from local.clickhouse.exchange import Exchange, Message
+from local.clickhouse.exchange import Disconnected, Exchange, Message
 
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -19,6 +19,11 @@ Headers = list[tuple[bytes, bytes]]
 _COUNTS: Final = dict.fromkeys(
     ("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read", "result_rows", "result_bytes"), 0
 )
+
+
+_SEND_WAIT_S: Final = 60.0
+"""A client that takes nothing for so long is given up: its query holds a worker."""
+_PART_BYTES: Final = 1 << 18
 
 
 class Answer:
@@ -112,13 +117,19 @@ class Answer:
 
     async def _whole(self, status: int, headers: Headers, body: bytes) -> None:
         await self._head(status, [*headers, (b"content-length", str(len(body)).encode())])
-        body = b"" if self._exchange.method == "HEAD" else body
-        await self._send({"type": "http.response.body", "body": body})
+        await self._piece(b"" if self._exchange.method == "HEAD" else body)
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def _head(self, status: int, headers: Headers) -> None:
         self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _piece(self, data: bytes) -> None:
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        """Send, in parts small enough that a client that reads at all takes one in time."""
+        for at in range(0, len(data), _PART_BYTES):
+            part = data[at : at + _PART_BYTES]
+            try:
+                async with asyncio.timeout(_SEND_WAIT_S):
+                    await self._send({"type": "http.response.body", "body": part, "more_body": True})
+            except TimeoutError:
+                raise Disconnected from None

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from local.clickhouse import errors, formats, sql, users
+from local.clickhouse import allowed, errors, formats, sql, users
 from local.clickhouse.answers import Answer, Send
 from local.clickhouse.engine import Connection, Engine, Session
 from local.clickhouse.errors import ClickHouseError
@@ -17,9 +17,11 @@ log = logging.getLogger(__name__)
 class App:
     """ClickHouse's HTTP interface over an engine, for the users given."""
 
-    def __init__(self, engine: Engine, known: Mapping[str, users.User]) -> None:
+    def __init__(self, engine: Engine, known: Mapping[str, users.User], readers: str | None = None) -> None:
+        """`readers`: why readers are not served; None: they are."""
         self._engine = engine
         self._users = known
+        self._no_readers = readers
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -27,6 +29,7 @@ class App:
         exchange = Exchange(scope, receive)
         answer = Answer(exchange, send, self._engine.timezone)
         try:
+            exchange.read_query()
             await self._serve(exchange, answer)
         except Disconnected:
             log.debug("client went away", extra={"query_id": exchange.query_id})
@@ -44,9 +47,9 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _fail(self, answer: Answer, error: ClickHouseError) -> None:
-        if answer.started:
-            raise error  # breaks the chunked body, which is all that HTTP has left to say
-        await answer.error(error)
+        if not answer.started:
+            await answer.error(error)
+        # else the chunked body stays without its end, which is all that HTTP has left to say
 
     async def _serve(self, exchange: Exchange, answer: Answer) -> None:
         if exchange.path == "/ping" or (
@@ -60,25 +63,35 @@ class App:
 
     async def _answer(self, exchange: Exchange, answer: Answer) -> None:
         user = users.authenticate(self._users, exchange.headers, exchange.query)
-        statement = await exchange.statement()
         if user.reads_only:
-            if not statement.reads_only:
-                raise errors.readonly("Cannot execute query in readonly mode")
-            sql.check_reader(exchange.sql)
-        may_write = exchange.method != "GET"
-        session = Session(
-            user, exchange.database, exchange.settings(), exchange.parameters(), may_write, exchange.external
-        )
-        async with self._engine.connection(session) as connection:
-            await self._execute(connection, exchange, answer, statement)
+            await self._read(user, exchange, answer)
+            return
+        statement = await exchange.statement()
+        async with self._engine.connection(self._session(user, exchange)) as connection:
+            await self._execute(connection, exchange, answer, statement, exchange.sql.decode("utf-8", "replace"))
 
-    async def _execute(self, connection: Connection, exchange: Exchange, answer: Answer, statement: Statement) -> None:
+    async def _read(self, user: users.User, exchange: Exchange, answer: Answer) -> None:
+        """Run a reader's statement in the form that ClickHouse's parser gave it, if that reads and nothing else."""
+        if self._no_readers:
+            raise errors.denied(self._no_readers)
+        text = await exchange.readers_statement()
+        async with self._engine.connection(self._session(user, exchange)) as connection:
+            canonical = await connection.canonical(text)
+            await self._execute(connection, exchange, answer, sql.of_reader(canonical.encode()), canonical)
+
+    def _session(self, user: users.User, exchange: Exchange) -> Session:
+        settings = allowed.settings(user, exchange.settings())
+        may_write = exchange.method != "GET"
+        return Session(user, exchange.database, settings, exchange.parameters(), may_write, exchange.external)
+
+    async def _execute(
+        self, connection: Connection, exchange: Exchange, answer: Answer, statement: Statement, text: str
+    ) -> None:
         form = exchange.format_of(statement)
         if statement.kind is Kind.INSERT:
             result = await connection.insert(statement.head, form, exchange.data())
             await answer.result(result, None)
             return
-        text = exchange.sql.decode("utf-8", "replace")
         joiner = formats.joiner(form)
         if statement.kind is Kind.SELECT and joiner is not None and not exchange.wants_whole:
             chunks = await connection.stream(text, form)

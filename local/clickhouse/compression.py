@@ -1,7 +1,7 @@
 """Content encodings of requests and responses, as streams."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import lz4.frame
@@ -16,7 +16,50 @@ class Compressor(Protocol):
 
 
 class Decompressor(Protocol):
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, in pieces of a bounded size however well it was packed."""
+        ...
+
+
+PIECE_BYTES: Final = 1 << 20
+
+
+class _Unzlib:
+    def __init__(self, window: int) -> None:
+        self._unpacker = zlib.decompressobj(window)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            yield self._unpacker.decompress(data, PIECE_BYTES)
+            data = self._unpacker.unconsumed_tail
+            if self._unpacker.eof:
+                return
+
+
+class _Unlz4:
+    def __init__(self) -> None:
+        self._unpacker = lz4.frame.LZ4FrameDecompressor()
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        while not self._unpacker.eof:
+            yield self._unpacker.decompress(data, PIECE_BYTES)
+            data = b""
+            if self._unpacker.needs_input:
+                return
+
+
+class _Unzstd:
+    """python-zstandard's unpacker takes no bound, but a block of 4 bytes gives at most 128 KiB."""
+
+    _SLICE: Final = 1 << 10
+
+    def __init__(self) -> None:
+        self._unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        for at in range(0, len(data), self._SLICE):
+            if not self._unpacker.eof:
+                yield self._unpacker.decompress(data[at : at + self._SLICE])
 
 
 class _Lz4:
@@ -36,8 +79,8 @@ class _Plain:
     def compress(self, data: bytes, /) -> bytes:
         return data
 
-    def decompress(self, data: bytes, /) -> bytes:
-        return data
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        yield data
 
     def flush(self) -> bytes:
         return b""
@@ -53,10 +96,10 @@ _COMPRESSORS: Final[dict[str, Callable[[], Compressor]]] = {
 _DECOMPRESSORS: Final[dict[str, Callable[[], Decompressor]]] = {
     "": _Plain,
     "identity": _Plain,
-    "lz4": lz4.frame.LZ4FrameDecompressor,
-    "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
-    "gzip": lambda: zlib.decompressobj(_GZIP_WINDOW),
-    "deflate": zlib.decompressobj,
+    "lz4": _Unlz4,
+    "zstd": _Unzstd,
+    "gzip": lambda: _Unzlib(_GZIP_WINDOW),
+    "deflate": lambda: _Unzlib(zlib.MAX_WBITS),
 }
 BROKEN: Final = (zlib.error, zstandard.ZstdError, RuntimeError, EOFError)
 """What decompressors raise on bytes that are none of theirs."""

@@ -2,15 +2,13 @@
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
-
-from chdb.state.sqlitelike import Connection as Handle
 
 from local.clickhouse import errors, sql, users
 from local.clickhouse.errors import ClickHouseError
@@ -21,12 +19,9 @@ T = TypeVar("T")
 
 _INCOMING: Final = "_millrace_incoming"
 """A table of the connection's own, which ends with it."""
-_is_word = re.compile(r"\w+").fullmatch
-_READER_SETTINGS: Final = re.compile(
-    r"output_format_\w+|format_\w+|max_result_(rows|bytes)|result_overflow_mode|max_block_size|max_execution_time"
-    r"|date_time_(in|out)put_format|session_timezone|limit|offset|extremes|log_comment|wait_end_of_query"
-)
-"""What a reader may set with a request: how results look and how large they are."""
+_READERS_WAITING: Final = 64
+_READER_WAIT_S: Final = 30.0
+"""A dashboard asks for all its panels at once; so many wait for their turn so long."""
 _CHDB_FORMATS: Final = frozenset(("dataframe", "arrowtable", "datastore"))
 """Words that chdb takes for Python objects; ClickHouse has no such formats."""
 
@@ -41,7 +36,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Under which conditions a statement runs."""
+    """Under which conditions a statement runs. `settings`: those of the request that the user may give (allowed.py)."""
 
     user: users.User
     database: str | None
@@ -85,23 +80,24 @@ class _Worker:
 class Connection:
     """One request's connection."""
 
-    def __init__(self, worker: _Worker, handle: Handle, session: Session) -> None:
+    def __init__(self, worker: _Worker, handle: Any, session: Session) -> None:
         self._worker = worker
         self._handle = handle
         self._session = session
 
     def prepare(self) -> None:
-        """Database, settings, rights. Runs in the worker's thread; the order matters: rights are given up last."""
+        """Role, database, settings, rights. Runs in the worker's thread; `readonly` comes last, for then nothing more
+        can be set, by SET or by a SETTINGS clause."""
         session, run = self._session, self._handle.query
+        if session.user.role:
+            run(f"SET ROLE {session.user.role}")
         if session.database:
             run(f"USE {_quote_name(session.database)}")
-        pairs = [f"{name} = {_quote(value)}" for name, value in session.settings.items() if self._may_set(name)]
+        pairs = [f"{name} = {_quote(value)}" for name, value in session.settings.items()]
         if pairs:
             run("SET " + ", ".join(pairs))
         for table in session.external:
             self._bring(table)
-        if session.user.role:
-            run(f"SET ROLE {session.user.role}")
         if session.user.reads_only:
             run("SET readonly = 1")
         elif not session.may_write:
@@ -116,14 +112,17 @@ class Connection:
         inserter.append(table.data)
         inserter.finish()
 
-    def _may_set(self, name: str) -> bool:
-        if not _is_word(name):
-            raise ClickHouseError(f"Unknown setting '{name}'. (UNKNOWN_SETTING)", 115)
-        if not self._session.user.reads_only or _READER_SETTINGS.fullmatch(name):
-            return True
-        if name == "readonly":
-            return False
-        raise errors.readonly(f"Cannot modify '{name}' setting in readonly mode")
+    async def canonical(self, sql: str) -> str:
+        """The statement as ClickHouse's parser understands it, which takes it as data: nothing of it is run.
+
+        Raises ClickHouseError for what is no statement, and for several.
+        """
+
+        def call() -> str:
+            found = self._handle.query(f"SELECT formatQuerySingleLine({_quote(sql)})", "TabSeparatedRaw")
+            return str((found.bytes() or b"").decode("utf-8", "replace").removesuffix("\n"))
+
+        return await self._worker.do(call)
 
     async def run(self, sql: str, form: str) -> Result:
         """The whole answer at once."""
@@ -176,7 +175,7 @@ class Connection:
         """Insert what `chunks` bring: all of it, or nothing and an error, up to a million rows.
 
         chdb's streaming insert says that it has written what the table refused (a full disk, too many parts). Into a
-        table in memory nothing is refused; from there an INSERT … SELECT writes, whose errors are told.
+        table in memory nothing is refused; from there an INSERT … SELECT writes, whose errors are raised.
         """
         do = self._worker.do
         for name, value in self._session.parameters.items():
@@ -220,23 +219,54 @@ def _check_format(form: str) -> None:
 class Engine:
     """The engine on one folder, which belongs to this process as long as it lives."""
 
-    def __init__(self, folder: Path, workers: int, memory_bytes: int) -> None:
-        self._dsn = f"{folder / 'db'}?config-file={_configure(folder, memory_bytes)}"
-        self._keep = Handle(self._dsn)  # the engine lives as long as one connection does
+    def __init__(self, folder: Path, workers: int, readers: int) -> None:
+        """`folder` holds etc/config.xml (users.write_configuration). Of `workers`, readers take at most `readers`."""
+        # loading chdb starts threads and an engine, which must be confined already (sandbox.py)
+        from chdb.state.sqlitelike import Connection as Handle
+
+        self._connect = partial(Handle, f"{folder / 'db'}?config-file={folder / 'etc' / 'config.xml'}")
+        self._keep = self._connect()  # the engine lives as long as one connection does
         self._keep.query(f"CREATE DATABASE IF NOT EXISTS {users.DATABASE}")
         told = self._keep.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
         self.version, self.timezone = told.rstrip("\n").split("\t")
         self._size = workers
+        self._readers = asyncio.Semaphore(min(readers, max(1, workers - 1)))
+        self._readers_waiting = 0
         self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
         for _ in range(workers):
             self._idle.put_nowait(_Worker())
 
     @asynccontextmanager
     async def connection(self, session: Session) -> AsyncIterator[Connection]:
-        """A connection of one's own, when a worker is free."""
+        """A connection of one's own, when a worker is free. Raises ClickHouseError when readers are too many."""
+        async with self._turn(session.user), self._connected(session) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _turn(self, user: users.User) -> AsyncIterator[None]:
+        if not user.reads_only:
+            yield
+            return
+        if self._readers_waiting >= _READERS_WAITING:
+            raise errors.busy(f"Too many simultaneous queries for user {user.name}")
+        self._readers_waiting += 1
+        try:
+            async with asyncio.timeout(_READER_WAIT_S):
+                await self._readers.acquire()
+        except TimeoutError:
+            raise errors.busy(f"Too many simultaneous queries for user {user.name}") from None
+        finally:
+            self._readers_waiting -= 1
+        try:
+            yield
+        finally:
+            self._readers.release()
+
+    @asynccontextmanager
+    async def _connected(self, session: Session) -> AsyncIterator[Connection]:
         worker = await self._idle.get()
         try:
-            handle = await worker.do(Handle, self._dsn)
+            handle = await worker.do(self._connect)
             try:
                 connection = Connection(worker, handle, session)
                 await worker.do(connection.prepare)
@@ -256,10 +286,3 @@ class Engine:
         else:
             log.warning("statements did not end", extra={"busy": self._size - self._idle.qsize()})
         self._keep.close()
-
-
-def _configure(folder: Path, memory_bytes: int) -> Path:
-    users_file, config = folder / "users.xml", folder / "config.xml"
-    users_file.write_text(users.ENGINE_USERS)
-    config.write_text(users.ENGINE_CONFIG.format(memory_bytes=memory_bytes, users_file=users_file))
-    return config

@@ -12,11 +12,13 @@ _STATUS: Final[dict[int, int]] = {
     164: 403,  # READONLY
     48: 501,  # NOT_IMPLEMENTED
     159: 408,  # TIMEOUT_EXCEEDED
+    209: 408,  # SOCKET_TIMEOUT
+    307: 413,  # TOO_MANY_BYTES
     202: 503,  # TOO_MANY_SIMULTANEOUS_QUERIES
     **dict.fromkeys(
         (46, 47, 50, 56, 60, 73, 81, 115), 404
     ),  # unknown function, column, type, table, format, database, …
-    **dict.fromkeys((6, 26, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 117, 130, 131, 167, 168, 456, 457), 400),
+    **dict.fromkeys((6, 26, 27, 36, 38, 41, 43, 53, 62, 69, 70, 72, 117, 130, 131, 167, 168, 452, 456, 457), 400),
 }
 
 
@@ -44,6 +46,18 @@ def denied(text: str) -> ClickHouseError:
 
 def memory(text: str) -> ClickHouseError:
     return ClickHouseError(f"Memory limit exceeded: {text}. (MEMORY_LIMIT_EXCEEDED)", 241)
+
+
+def too_large(text: str) -> ClickHouseError:
+    return ClickHouseError(f"{text}. (TOO_MANY_BYTES)", 307)
+
+
+def busy(text: str) -> ClickHouseError:
+    return ClickHouseError(f"{text}. (TOO_MANY_SIMULTANEOUS_QUERIES)", 202)
+
+
+def slow(text: str) -> ClickHouseError:
+    return ClickHouseError(f"{text}. (SOCKET_TIMEOUT)", 209)
 
 
 def readonly(text: str) -> ClickHouseError:

@@ -1,7 +1,9 @@
 """One HTTP request: who asks, which statement, with which settings, and the data that follow it."""
 
+import asyncio
+import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -11,6 +13,15 @@ from local.clickhouse.sql import Kind, Statement
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
+
+STATEMENT_BYTES: Final = 120_000
+"""Of a reader; ClickHouse's max_query_size, 256 KiB, holds it twice."""
+_OWNERS_STATEMENT_BYTES: Final = 16 << 20
+_WHOLE_BYTES: Final = 1 << 30
+"""Of a body with tables of its own (external data), which is held as a whole."""
+BODY_WAIT_S: Final = 60.0
+"""A body of which nothing more comes for so long is given up."""
+_MOST_FIELDS: Final = 1_000
 
 _HOP_BYTES: Final = 1 << 20
 """Bodies go to the engine's thread in pieces of at least this size: fewer, larger hops."""
@@ -41,12 +52,20 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers = {name.decode().lower(): value.decode("latin1") for name, value in scope["headers"]}
-        self.query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
-        self.query_id = self.query.get("query_id") or str(uuid.uuid4())
+        self.query: dict[str, str] = {}
+        self.query_id = str(uuid.uuid4())
+        self._query_string: bytes = scope["query_string"]
         self.sql = b""
         self.external: list[external.External] = []
         self._body = self._decompressed()
+        self._most = STATEMENT_BYTES
+        self._unpacked = 0
         self._first = b""
+
+    def read_query(self) -> None:
+        """Take the query string apart. Raises ClickHouseError."""
+        self.query = _query(self._query_string)
+        self.query_id = self.query.get("query_id") or self.query_id
 
     @property
     def has_body(self) -> bool:
@@ -79,12 +98,26 @@ class Exchange:
     def parameters(self) -> dict[str, str]:
         return {k.removeprefix("param_"): v for k, v in self.query.items() if k.startswith("param_")}
 
+    async def readers_statement(self) -> str:
+        """The statement of somebody who only reads: all of the body, which brings no data."""
+        if self.headers.get("content-type", "").startswith("multipart/form-data"):
+            await self._multipart()
+        self.sql = self.query.get("query", "").encode()
+        await self._read()
+        if len(self.sql) > STATEMENT_BYTES:
+            raise errors.too_large(f"The statement is larger than {STATEMENT_BYTES} bytes")
+        return self.sql.decode("utf-8", "replace")
+
+    async def _multipart(self) -> None:
+        body = b"".join([piece async for piece in self._body])
+        self.external = external.parse(body, self.headers["content-type"], self.query)
+
     async def statement(self) -> Statement:
         """The statement: in the query string, in the body, or begun in one and continued in the other."""
-        content_type = self.headers.get("content-type", "")
-        if content_type.startswith("multipart/form-data"):
-            body = b"".join([piece async for piece in self._body])
-            self.external = external.parse(body, content_type, self.query)
+        self._most = _OWNERS_STATEMENT_BYTES
+        if self.headers.get("content-type", "").startswith("multipart/form-data"):
+            self._most = _WHOLE_BYTES
+            await self._multipart()
         self.sql = self.query.get("query", "").encode()
         in_body = not self.sql.strip()
         if in_body:
@@ -98,7 +131,9 @@ class Exchange:
         return found
 
     async def data(self) -> AsyncIterator[bytes]:
-        """What an INSERT brings: the rest of the statement, then the rest of the body."""
+        """What an INSERT brings: the rest of the statement, then the rest of the body, in pieces; the engine bounds
+        what it keeps."""
+        self._most = sys.maxsize
         if self._first:
             yield self._first
         async for piece in self._body:
@@ -121,14 +156,30 @@ class Exchange:
             waiting.append(piece)
             size += len(piece)
             if size >= _HOP_BYTES:
-                yield _decompress(decompressor, b"".join(waiting))
+                for unpacked in self._bounded(decompressor, b"".join(waiting)):
+                    yield unpacked
                 waiting, size = [], 0
         if waiting:
-            yield _decompress(decompressor, b"".join(waiting))
+            for unpacked in self._bounded(decompressor, b"".join(waiting)):
+                yield unpacked
+
+    def _bounded(self, decompressor: compression.Decompressor, data: bytes) -> Iterator[bytes]:
+        try:
+            for piece in decompressor.pieces(data):
+                self._unpacked += len(piece)
+                if self._unpacked > self._most:
+                    raise errors.too_large(f"The body is larger than {self._most} bytes")
+                yield piece
+        except compression.BROKEN as error:
+            raise ClickHouseError(f"Cannot decompress the body: {error}. (CANNOT_DECOMPRESS)", 271) from None
 
     async def _received(self) -> AsyncIterator[bytes]:
         while True:
-            message = await self.receive()
+            try:
+                async with asyncio.timeout(BODY_WAIT_S):
+                    message = await self.receive()
+            except TimeoutError:
+                raise errors.slow(f"nothing of the body came for {BODY_WAIT_S:.0f} s") from None
             if message["type"] == "http.disconnect":
                 raise Disconnected
             if message.get("body"):
@@ -137,8 +188,8 @@ class Exchange:
                 return
 
 
-def _decompress(decompressor: compression.Decompressor, data: bytes) -> bytes:
+def _query(text: bytes) -> dict[str, str]:
     try:
-        return decompressor.decompress(data)
-    except compression.BROKEN as error:
-        raise ClickHouseError(f"Cannot decompress the body: {error}. (CANNOT_DECOMPRESS)", 271) from None
+        return dict(parse_qsl(text.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError as error:
+        raise ClickHouseError(f"Bad query string: {error}. (BAD_ARGUMENTS)", 36) from None

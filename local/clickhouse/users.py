@@ -2,11 +2,12 @@
 
 import base64
 import binascii
+import hashlib
 import hmac
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,10 @@ ENGINE_CONFIG: Final = """\
   <background_pool_size>2</background_pool_size>
 </clickhouse>
 """
+_OWNERS_ONLY: Final = ("processes", "query_cache", "errors", "stack_trace", "user_processes", "warnings")
+"""Tables of `system` that show other users' statements, or pieces of them. All sessions are of the engine's one user,
+so grants cannot tell them apart; a row policy on the current role can."""
+_POLICIES: Final = "".join(f"<{t}><filter>has(currentRoles(), 'admin')</filter></{t}>" for t in _OWNERS_ONLY)
 ENGINE_USERS: Final = f"""\
 <clickhouse>
   <profiles><default/></profiles>
@@ -35,6 +40,7 @@ ENGINE_USERS: Final = f"""\
       <networks><ip>::/0</ip></networks>
       <profile>default</profile>
       <quota>default</quota>
+      <databases><system>{_POLICIES}</system></databases>
       <grants><query>GRANT admin</query><query>GRANT analyst</query></grants>
     </default>
   </users>
@@ -44,22 +50,62 @@ ENGINE_USERS: Final = f"""\
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """`role`: the engine's role that the user is confined to; None: all rights."""
+    """`role`: the engine's role that the user is confined to; None: all rights. `limits`: settings that the user may
+    lower and not raise. Of the password only a salted hash is held: 256 random bits need no slow one."""
 
     name: str
-    password: str
+    salt: bytes
+    digest: bytes
     role: str | None
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def reads_only(self) -> bool:
         return self.role is not None
 
+    def accepts(self, password: str) -> bool:
+        return hmac.compare_digest(self.digest, _digest(self.salt, password))
 
-def load(folder: Path) -> dict[str, User]:
+
+def reader_limits(memory_bytes: int) -> dict[str, int]:
+    """What one statement of a reader may use; as many as may run at once (settings) leave half of the memory."""
+    return {
+        "max_execution_time": 120,
+        "max_memory_usage": memory_bytes // 8,
+        "max_result_rows": 10_000_000,
+        "max_result_bytes": memory_bytes // 8,
+        "max_rows_to_read": 20_000_000_000,
+        "max_temporary_data_on_disk_size_for_query": memory_bytes,
+        "max_threads": 4,
+        "max_block_size": 65_536,
+    }
+
+
+def make(name: str, password: str, role: str | None, limits: Mapping[str, int] | None = None) -> User:
+    salt = secrets.token_bytes(16)
+    return User(name, salt, _digest(salt, password), role, limits or {})
+
+
+def load(folder: Path, memory_bytes: int) -> dict[str, User]:
     """The users, with passwords from NAME.password in `folder`; a file that is missing is made (mode 0600)."""
     return {
-        name: User(name, _password(folder, name), role) for name, role in (("millrace", None), ("analyst", "analyst"))
+        "millrace": make("millrace", _password(folder, "millrace"), None),
+        "analyst": make("analyst", _password(folder, "analyst"), "analyst", reader_limits(memory_bytes)),
     }
+
+
+def write_configuration(folder: Path, memory_bytes: int) -> None:
+    """Make the engine's own files in `folder`/etc, which the engine may read. They hold no secret."""
+    etc = folder / "etc"
+    etc.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (etc / "users.xml").write_text(ENGINE_USERS)
+    (etc / "config.xml").write_text(ENGINE_CONFIG.format(memory_bytes=memory_bytes, users_file=etc / "users.xml"))
+    for former in ("users.xml", "config.xml"):
+        (folder / former).unlink(missing_ok=True)
+
+
+def _digest(salt: bytes, password: str) -> bytes:
+    return hashlib.sha256(salt + password.encode()).digest()
 
 
 def _password(folder: Path, name: str) -> str:
@@ -85,14 +131,16 @@ def _given(headers: Mapping[str, str], query: Mapping[str, str]) -> tuple[str, s
     return name, headers.get("x-clickhouse-key", query.get("password", ""))
 
 
+_NOBODY: Final = make("", secrets.token_urlsafe(32), "analyst")
+
+
 def authenticate(users: Mapping[str, User], headers: Mapping[str, str], query: Mapping[str, str]) -> User:
     """The user of a request: Basic, X-ClickHouse-User and -Key, or user= and password=. Raises ClickHouseError."""
     name, password = _given(headers, query)
-    user = users.get(name)
-    expected = user.password if user else secrets.token_urlsafe(32)
-    if not hmac.compare_digest(expected.encode(), password.encode()) or user is None:
+    user = users.get(name, _NOBODY)
+    if not user.accepts(password) or user is _NOBODY:
         raise ClickHouseError(
-            f"{name}: Authentication failed: password is incorrect, or there is no user with such name."
+            f"{name[:100]}: Authentication failed: password is incorrect, or there is no user with such name."
             " (AUTHENTICATION_FAILED)",
             516,
         )
