@@ -12,7 +12,7 @@ from operations.correct import phases
 from operations.replay import Refused
 from runtime.kafka.log import LogReader
 from schemas.topics import RAW, READINGS
-from tests.operations.test_correct import a_bad_hour, database, held, right
+from tests.operations.corrections import a_bad_hour, database, held, right
 from tests.sinks.conftest import Stand
 
 SNAPSHOT = dict[str, tuple[int, int]]

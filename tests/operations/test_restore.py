@@ -18,7 +18,7 @@ from runtime.errors import MillraceError, RefusedError, RetryableError
 from runtime.kafka import clients
 from runtime.kafka.topics import newest_values
 from runtime.settings import KafkaSettings
-from tests.operations.test_backup import flow, stored
+from tests.operations.flows import flow, stored
 from tests.servers import KafkaServer
 from tests.sinks.conftest import Stand
 

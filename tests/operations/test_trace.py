@@ -13,7 +13,7 @@ from operations.trace import Trace
 from runtime.errors import MillraceError
 from runtime.kafka import clients
 from schemas.topics import RAW, READINGS
-from tests.operations.test_correct import Access, say, settled
+from tests.operations.corrections import Access, say, settled
 from tests.sinks.conftest import Stand
 
 
