@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cli.context import changes, data_option, settings
-from cli.stored import Stored
 from local.fleet import enrol, faults, replay, series, simulate
 from local.fleet.connections import Door, FleetError
 from local.fleet.plan import Plan, Wish
 from local.fleet.settings import FleetSettings
+from operations.replayed import Stored
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from schemas.control import Device

@@ -1,10 +1,9 @@
 """`millrace presence`: who is there, and by which rules that is told."""
 
 import sys
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 import orjson
@@ -13,16 +12,10 @@ from rich.table import Table
 
 from cli import stage_settings
 from cli.context import data_option, settings
-from runtime.clickhouse.client import ClickHouse
+from operations import presence as operation
 from runtime.clickhouse.settings import ClickHouseSettings
 from schemas.vocabulary import Presence
 from streams.presence.rules import Rules, check, decode, default
-
-_LIST: Final = """
-SELECT device, state, reason, since, last_seen, expected_s, flaps, publisher, time FROM presence_current
-WHERE ({state:String} = '' OR state = {state:String}) AND startsWith(device, {prefix:String})
-ORDER BY since DESC, device LIMIT {limit:UInt32}"""
-_TOTALS: Final = "SELECT state, count() FROM presence_current GROUP BY state"
 
 
 @click.group()
@@ -42,11 +35,8 @@ def presence() -> None:
 @data_option
 def list_(state: str | None, prefix: str, limit: int, as_json: bool, data: Path) -> None:
     """Devices, those that came or went last first. Example: millrace presence list --offline"""
-    with closing(ClickHouse(settings(ClickHouseSettings, data))) as db:
-        given = {"state": state or "", "prefix": prefix, "limit": limit}
-        found = db.rows(_LIST, given)
-        totals = {str(name): int(count) for name, count in db.rows(_TOTALS)}
-    rows = [dict(zip(_NAMES, row, strict=True)) for row in found]
+    found = operation.presence(settings(ClickHouseSettings, data), state or "", prefix, limit)
+    rows, totals = found.rows, found.totals
     if as_json:
         click.echo(orjson.dumps(rows, option=orjson.OPT_UTC_Z).decode())
         return
@@ -54,9 +44,6 @@ def list_(state: str | None, prefix: str, limit: int, as_json: bool, data: Path)
         _print(rows, datetime.now(UTC))
     summed = ", ".join(f"{totals.get(str(name), 0)} {name}" for name in Presence)
     click.echo(summed + (f"; the first {limit} are shown" if len(rows) == limit else ""), err=True)
-
-
-_NAMES: Final = ("device", "state", "reason", "since", "last_seen", "expected_s", "flaps", "publisher", "time")
 
 
 def _print(rows: list[dict[str, Any]], now: datetime) -> None:

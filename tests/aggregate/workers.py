@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 
 from local.ports import LOOPBACK, free
 from runtime.kafka import topics
-from runtime.kafka.clients import consumer, producer
+from runtime.kafka.clients import producer
+from runtime.kafka.log import NEWEST, OLDEST, LogReader
 from runtime.settings import KafkaSettings
 from schemas import aggregates, headers
 from schemas import topics as names
@@ -81,7 +82,7 @@ class Platform:
         self.settings, self.folder, self.partitions = KafkaSettings(kafka_bootstrap=bootstrap), folder, partitions
         topics.ensure(self.settings, topics.plans(partitions, 1), 1)
         self.producer = producer(self.settings, {"queue.buffering.max.kbytes": 1 << 20})
-        self.reader = consumer(self.settings, "exact", more={"enable.partition.eof": True})
+        self.reader = LogReader(self.settings)
         self.workers: list[Worker] = []
 
     def close(self) -> None:
@@ -108,8 +109,7 @@ class Platform:
         assert self.producer.flush(60) == 0
 
     def ends(self, topic: str) -> list[int]:
-        parts = (TopicPartition(topic, partition) for partition in range(self.partitions))
-        return [int(self.reader.get_watermark_offsets(part, timeout=10)[1]) for part in parts]
+        return [self.reader.bounds(topic, partition)[1] for partition in range(self.partitions)]
 
     def wait_moved(self, before: list[int], within_s: float = 60.0) -> None:
         """Until telemetry.aggregates is longer than it was: somebody is at work."""
@@ -127,9 +127,8 @@ class Platform:
     def _last(self, partition: int, end: int) -> int:
         if end == 0:
             return -1
-        self.reader.assign([TopicPartition(names.AGGREGATES, partition, end - 1)])
-        found = self.reader.poll(5)
-        return -1 if found is None or found.error() else Provenance.parse(dict(found.headers() or ())).src
+        found = self.reader.record(names.AGGREGATES, partition, end - 1)
+        return -1 if found is None else Provenance.parse(dict(found.headers() or ())).src
 
     def logs(self) -> str:
         return "\n".join(f"--- {worker.log.name}\n{worker.text()}" for worker in self.workers)
@@ -152,12 +151,7 @@ class Platform:
             yield told, value
 
     def _read(self, topic: str, partition: int) -> Iterator[Message]:
-        self.reader.assign([TopicPartition(topic, partition, 0)])
-        while True:
-            for message in self.reader.consume(500, 1.0):
-                if message.error():
-                    return
-                yield message
+        yield from self.reader.records(topic, {partition: (OLDEST, NEWEST)})
 
     def partials(self, partition: int) -> tuple[pa.Table, dict[str, int]]:
         """(all rows of telemetry.aggregates of a partition, the counts of its records added up; `open` is the last)."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from local.ports import free
 from runtime.kafka import topics
-from runtime.kafka.clients import consumer, producer
+from runtime.kafka.clients import producer
+from runtime.kafka.log import LogReader
 from runtime.settings import KafkaSettings
 from schemas import topics as names
 from schemas.headers import Provenance, raw_data, raw_tick
@@ -118,31 +119,15 @@ class Bed:
     # --- reading
 
     def ends(self, topic: str) -> list[int]:
-        reader = self._consumer()
-        try:
-            return [reader.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(PARTITIONS)]
-        finally:
-            reader.close()
-
-    def _consumer(self) -> Consumer:
-        return consumer(self.settings, "bed", more={"enable.partition.eof": True, "fetch.wait.max.ms": 10})
+        with LogReader(self.settings) as log:
+            return [log.bounds(topic, p)[1] for p in range(PARTITIONS)]
 
     def read(self, topic: str, partition: int, newest: int | None = None) -> Iterator[Message]:
         """All records, or the `newest` so many."""
-        reader = self._consumer()
-        try:
-            low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+        with LogReader(self.settings) as log:
+            low, high = log.bounds(topic, partition)
             low = low if newest is None else max(low, high - newest)
-            reader.assign([TopicPartition(topic, partition, low)])
-            while low < high:
-                for message in reader.consume(500, 0.5):
-                    if message.error():
-                        low = high
-                        continue
-                    low = (message.offset() or 0) + 1
-                    yield message
-        finally:
-            reader.close()
+            yield from log.records(topic, {partition: (low, high)})
 
     def committed(self, stage: str, source: str = names.RAW) -> list[int]:
         """Offsets of the stage's group; -1 where there is none; empty while Kafka does not answer."""

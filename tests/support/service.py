@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 
 from local.ports import free
 from runtime.kafka import topics
-from runtime.kafka.clients import consumer, producer
+from runtime.kafka.clients import producer
+from runtime.kafka.log import NEWEST, OLDEST, LogReader
 from runtime.settings import KafkaSettings
 from runtime.stage.contract import Record
 from schemas.headers import Provenance, kind_of, table
@@ -90,27 +91,13 @@ class StageService:
         assert self.producer.flush(20) == 0
 
     def read(self, topic: str, partition: int) -> Iterator[Message]:
-        reader = consumer(self.settings, "test", more={"enable.partition.eof": True})
-        try:
-            where = TopicPartition(topic, partition)
-            low, high = reader.get_watermark_offsets(where, timeout=10)
-            reader.assign([TopicPartition(topic, partition, low)])
-            while low < high:
-                for found in reader.consume(500, 0.5):
-                    assert not found.error() or found.error().name() == "_PARTITION_EOF"
-                    if not found.error():
-                        low = (found.offset() or 0) + 1
-                        yield found
-        finally:
-            reader.close()
+        with LogReader(self.settings) as log:
+            yield from log.records(topic, {partition: (OLDEST, NEWEST)})
 
     def high(self, topic: str, partition: int) -> int:
         """The offset that the next record will have."""
-        reader = consumer(self.settings, "test")
-        try:
-            return int(reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1])
-        finally:
-            reader.close()
+        with LogReader(self.settings) as log:
+            return log.bounds(topic, partition)[1]
 
     def told(self, topic: str, partition: int) -> list[tuple[int, Message]]:
         """(src, record) as a reader takes them: repeats dropped, no gap."""
