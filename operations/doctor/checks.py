@@ -20,7 +20,7 @@ from local import status
 from monitoring.watch.certificates import presented
 from operations.backup import journal
 from operations.correct import phases
-from operations.doctor import judge
+from operations.doctor import control_records, judge
 from operations.doctor.judge import Finding, Level
 from runtime.addresses import Address
 from runtime.clickhouse.client import ClickHouse
@@ -80,6 +80,7 @@ class Checks:
             "reachability": self.reachability,
             "certificates": self.certificates,
             "topics": self.topics,
+            "control": self.control,
             "time": self.time,
             "lag": self.lag,
             "migrations": self.migrations,
@@ -140,6 +141,10 @@ class Checks:
         yield from found or [
             Finding("topics", Level.OK, f"{len(plans)}, {partitions} partitions, {replication} copies")
         ]
+
+    def control(self) -> Iterator[Finding]:
+        records = topics.read_control(self._settings)
+        yield from control_records.findings({key: value for key, (_, value) in records.items()})
 
     def _replication(self) -> int:
         found = self._admin.list_topics(names.RAW, timeout=_TIMEOUT_S).topics[names.RAW].partitions

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from operations.doctor import DoctorSettings, judge
+from operations.doctor import DoctorSettings, control_records, judge
 from operations.doctor.checks import Checks
 from operations.doctor.judge import Finding, Level
 from operations.doctor.run import examined, run
 from runtime.clickhouse.settings import endpoint
 from runtime.errors import RetryableError
 from runtime.kafka.topics import Plan
+from schemas.control import Device
+from streams.presence import rules
 
 PLAN = Plan("telemetry.raw", 4, {"message.timestamp.type": "LogAppendTime", "min.insync.replicas": "2"})
 RIGHT = dict(PLAN.config)
@@ -106,3 +108,24 @@ def test_a_full_disk_of_a_local_platform_is_named_with_its_time() -> None:
     assert list(judge.full_disks([room])) == []
     (full,) = judge.full_disks([room | {"free_bytes": 1 << 20, "full_since": "2026-11-30T20:00:00+00:00"}])
     assert full.level is Level.WRONG and "full since 2026-11-30T20:00" in full.what and "disk-full.md" in full.do
+
+
+def test_control_records_that_no_reader_can_decode_are_named_with_the_command_that_supersedes_them() -> None:
+    good = {
+        "device/d-1": Device("d-1", "meter").encode(),
+        "settings/presence": rules.default().encode(),
+        "topic/telemetry.raw": b"not looked at here",
+    }
+    assert [f.level for f in control_records.findings(good)] == [Level.OK]
+    broken = good | {
+        "device/d-2": b'{"id": "d-3", "role": "meter"}',
+        "device/d-4": b"\xff",
+        "policy": b"[1]",
+        "settings/anomaly": b"{",
+        "mark/0123": b"{}",
+    }
+    found = {f.what.split()[0]: f.do for f in control_records.findings(broken)}
+    assert set(found) == {"device/d-2", "device/d-4", "policy", "settings/anomaly", "mark/0123"}
+    assert "millrace device role d-2" in found["device/d-2"] and "millrace policy apply" in found["policy"]
+    many = {f"device/d-{n}": b"{}" for n in range(100)}
+    assert [f.what for f in control_records.findings(many)][-1] == "90 more cannot be decoded"
