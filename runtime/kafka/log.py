@@ -59,6 +59,7 @@ class LogReader:
         own: dict[str, Any] = {"enable.partition.eof": True, "isolation.level": "read_committed"}
         self.consumer: Consumer = clients.consumer(settings, group, more=own | dict(more or {}))
         self._timeout_s = timeout_s
+        self._current: object = None
 
     def __enter__(self) -> "LogReader":
         return self
@@ -101,7 +102,7 @@ class LogReader:
         """The records of each partition's span, in batches of at least one; in order within a partition."""
         left = {p: self._resolved(topic, p, span) for p, span in spans.items()}
         left = {p: (start, end) for p, (start, end) in left.items() if start < end}
-        self._assign(topic, {p: start for p, (start, _) in left.items()})
+        this = self._assign(topic, {p: start for p, (start, _) in left.items()})
         ends = {p: end for p, (_, end) in left.items()}
         deadline = time.monotonic() + self._timeout_s
         try:
@@ -116,7 +117,8 @@ class LogReader:
                     waiting = ", ".join(f"{topic}[{p}] up to {end}" for p, end in sorted(ends.items()))
                     raise RetryableError(f"Kafka: nothing arrived for {self._timeout_s:.0f} s while reading {waiting}")
         finally:
-            self.consumer.unassign()
+            if self._current is this:  # one that was abandoned may be closed while the next one reads
+                self.consumer.unassign()
 
     def records(self, topic: str, spans: Mapping[int, Span]) -> Iterator[Message]:
         """As `read`, one by one."""
@@ -147,8 +149,11 @@ class LogReader:
         low, high = self.bounds(topic, partition)
         return low if span[0] == OLDEST else span[0], high if span[1] == NEWEST else span[1]
 
-    def _assign(self, topic: str, starts: Mapping[int, int]) -> None:
+    def _assign(self, topic: str, starts: Mapping[int, int]) -> object:
+        """Something that is `_current` until the next read begins."""
         self.consumer.assign([TopicPartition(topic, p, start) for p, start in starts.items()])
+        self._current = object()
+        return self._current
 
 
 def _inside(topic: str, arrived: list[Message], ends: dict[int, int]) -> Iterator[Message]:

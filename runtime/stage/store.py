@@ -4,15 +4,14 @@ All of it blocks, so it runs in a thread; one `Reader` serves one taking-over.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
-from runtime.errors import RefusedError, RetryableError
-from runtime.kafka import clients
+from runtime.errors import RefusedError
+from runtime.kafka.log import LogReader
 from runtime.settings import KafkaSettings
 from runtime.stage import snapshot as form
 from runtime.stage.admission import LogFacts, OutputEnd
@@ -22,7 +21,6 @@ from schemas.errors import ContractError
 from schemas.headers import Provenance, table
 
 log = logging.getLogger(__name__)
-_TIMEOUT_S: Final = 30.0
 _NEAR: Final = 2
 """Records further apart than this are sought, not read through."""
 _MANY: Final = 4
@@ -35,19 +33,18 @@ class Reader:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         # one record is wanted, not what follows; larger ones still come whole
-        self._consumer = self._connect(fetch_bytes=1 << 16, ahead_kbytes=1 << 12)
-        self._bulk: Consumer | None = None
+        self._log = self._connect(fetch_bytes=1 << 16, ahead_kbytes=1 << 12)
+        self._bulk: LogReader | None = None
 
-    def _connect(self, fetch_bytes: int, ahead_kbytes: int) -> Consumer:
+    def _connect(self, fetch_bytes: int, ahead_kbytes: int) -> LogReader:
         more: dict[str, Any] = {
-            "enable.partition.eof": True,
             "fetch.message.max.bytes": fetch_bytes,
             "queued.max.messages.kbytes": ahead_kbytes,
             "fetch.wait.max.ms": 10,
         }
-        return clients.consumer(self._settings, clients.READER, more=more)
+        return LogReader(self._settings, more=more)
 
-    def _bulk_consumer(self) -> Consumer:
+    def _bulk_reader(self) -> LogReader:
         """For much of a partition: what follows is fetched while one record is worked on."""
         if self._bulk is None:
             self._bulk = self._connect(fetch_bytes=8 << 20, ahead_kbytes=64 << 10)
@@ -57,45 +54,24 @@ class Reader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for consumer in (self._consumer, self._bulk):
-            if consumer is not None:
-                consumer.close()
+        for reader in (self._log, self._bulk):
+            if reader is not None:
+                reader.close()
 
     def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """First offset kept and the next to be written."""
-        try:
-            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
-        except KafkaException as error:
-            raise RetryableError(f"cannot ask for the bounds of {topic}/{partition}: {error.args[0].str()}") from error
-        return low, high
+        return self._log.bounds(topic, partition)
 
     def scan(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
         """Records from `start` on, as far as there are any below `end`."""
-        if start >= end:
-            return
-        consumer = self._bulk_consumer() if end - start >= _MANY else self._consumer
-        consumer.assign([TopicPartition(topic, partition, start)])
-        deadline = time.monotonic() + _TIMEOUT_S
-        while time.monotonic() < deadline:
-            message = consumer.poll(0.5)
-            if message is None:
-                continue
-            failure = message.error()
-            if failure is not None and failure.name() == "_PARTITION_EOF":
-                return
-            if failure is not None:
-                raise RetryableError(f"cannot read {topic}/{partition} from {start}: {failure.str()}")
-            if (message.offset() or 0) >= end:
-                return
-            yield message
-            if message.offset() == end - 1:
-                return
-            deadline = time.monotonic() + _TIMEOUT_S
-        raise RetryableError(f"reading {topic}/{partition} from {start} takes too long")
+        reader = self._bulk_reader() if end - start >= _MANY else self._log
+        if start < end:
+            end = min(end, reader.bounds(topic, partition)[1])  # a topic that was created again may be shorter
+        return reader.records(topic, {partition: (start, end)})
 
     def one(self, topic: str, partition: int, offset: int) -> Message | None:
         """The record at this offset; None where compaction took it."""
-        return next((m for m in self.scan(topic, partition, offset, offset + 1)), None)
+        return next(self.scan(topic, partition, offset, offset + 1), None)
 
     def some(self, topic: str, partition: int, offsets: Iterable[int]) -> Iterator[Message]:
         """The records at these offsets, ascending; those that compaction took are left out. What lies between two of

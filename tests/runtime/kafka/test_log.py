@@ -45,6 +45,19 @@ def test_a_span_is_read_from_its_first_offset_to_before_its_last(
     assert values(log, name, 4, 4) == []
 
 
+def test_a_read_that_was_abandoned_does_not_end_the_next_one(
+    settings: KafkaSettings, topic: NewTopicName, log: LogReader
+) -> None:
+    name, records = topic(), 30_000
+    produce_confirmed(settings, [NewRecord(name, b"%d" % n, partition=0) for n in range(records)])
+    abandoned = log.read(name, {0: (OLDEST, NEWEST)})
+    next(abandoned)
+    found = log.records(name, {0: (OLDEST, NEWEST)})
+    assert next(found).offset() == 0
+    abandoned.close()  # type: ignore[attr-defined]
+    assert [message.offset() for message in found] == list(range(1, records))
+
+
 def test_several_partitions_are_read_each_to_its_own_end(
     settings: KafkaSettings, topic: NewTopicName, log: LogReader
 ) -> None:
