@@ -63,7 +63,15 @@ def test_services_that_do_not_run_are_named() -> None:
     assert judge.worst(list(judge.services(told[:1]))) is Level.OK
 
 
-def test_a_look_that_sees_nothing_is_a_finding_and_keeps_what_it_had_seen() -> None:
+def test_the_command_that_steps_over_a_poison_record_is_what_to_do() -> None:
+    why = (
+        "exit code 78: telemetry.raw[3] offset 17: not a record; `millrace stage skip access --partition 3 --offset 17`"
+    )
+    (found,) = judge.services([{"name": "access", "state": "failed", "why": why}])
+    assert found.do == "`millrace stage skip access --partition 3 --offset 17`"
+
+
+def test_a_check_that_sees_nothing_is_a_finding_and_keeps_what_it_had_seen() -> None:
     def look():  # type: ignore[no-untyped-def]
         yield Finding("disk", Level.OK, "one")
         raise RetryableError("ClickHouse is away")
