@@ -17,6 +17,7 @@ from cryptography import x509
 
 from control import decisions
 from local import status
+from local.programs import tail
 from monitoring.watch.certificates import presented
 from operations.backup import journal
 from operations.correct import phases
@@ -94,7 +95,9 @@ class Checks:
     def services(self) -> Iterator[Finding]:
         found = status.read(self._data)
         if found is not None:
-            yield from judge.services(found["services"])
+            ended = [s["name"] for s in found["services"] if s["state"] not in ("running", "done")]
+            logs = {name: tail(self._data / "logs" / f"{name}.log") for name in ended}
+            yield from judge.services(found["services"], logs)
             yield from judge.full_disks(found.get("disks", ()))
 
     def _endpoints(self) -> Iterator[tuple[str, Address, bool]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from operations.correct.phases import Correction
@@ -119,14 +120,16 @@ def ledger(totals: Mapping[str, Mapping[str, int]]) -> Finding:
     return Finding("ledger", Level.WRONG, what, "`millrace ledger verify` says where")
 
 
-def services(described: Sequence[Mapping[str, object]]) -> Iterator[Finding]:
-    """`described`: the services of `millrace status --json`."""
+def services(
+    described: Sequence[Mapping[str, object]], logs: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Finding]:
+    """`described`: the services of `millrace status --json`; `logs`: the last lines of those that do not run."""
     bad = [s for s in described if s["state"] not in ("running", "done")]
     for service in bad:
         why = str(service.get("why", ""))
         what = f"{service['name']} is {service['state']} {why}".strip()
-        command = _COMMAND.search(why)
-        do = command[0] if command else f"read DATA/logs/{service['name']}.log"
+        commands = _COMMAND.findall(f"{why}\n{logs.get(str(service['name']), '')}")
+        do = commands[-1] if commands else f"read DATA/logs/{service['name']}.log"
         yield Finding("services", Level.WRONG, what, do)
     if not bad:
         yield Finding("services", Level.OK, f"{len(described)} run")

@@ -64,10 +64,8 @@ def test_services_that_do_not_run_are_named() -> None:
 
 
 def test_the_command_that_steps_over_a_poison_record_is_what_to_do() -> None:
-    why = (
-        "exit code 78: telemetry.raw[3] offset 17: not a record; `millrace stage skip access --partition 3 --offset 17`"
-    )
-    (found,) = judge.services([{"name": "access", "state": "failed", "why": why}])
+    log = "started\ntelemetry.raw[3] offset 17: not a record; `millrace stage skip access --partition 3 --offset 17`\n"
+    (found,) = judge.services([{"name": "access", "state": "failed", "why": "exit code 78"}], {"access": log})
     assert found.do == "`millrace stage skip access --partition 3 --offset 17`"
 
 
