@@ -65,7 +65,7 @@ class Bed:
     def make_topics(self, *stages: str, partitions: int = PARTITIONS) -> None:
         wanted = {plan.name: plan for plan in topics.plans(partitions, 1, stages=stages)}
         stream, state = wanted[names.RAW], wanted[names.state_topic(stages[0])]
-        plans = [wanted[names.CONTROL], stream]
+        plans = [wanted[names.FACTS], wanted[names.CONTROL], stream]
         for stage in stages:
             plans += [topics.Plan(f"{stage}.{name}", partitions, stream.config) for name in ("out", "rare")]
             plans.append(topics.Plan(names.state_topic(stage), partitions, state.config))
