@@ -61,7 +61,7 @@ def init(data: Path) -> None:
     if found.kafka_acls:
         made, removed = patiently(lambda: rights.ensure(clients.admin(found)))
         click.echo(f"access lists: {made} made, {removed} removed")
-    applied = patiently(lambda: migrate(found))
+    applied = patiently(lambda: migrate(found, restore=True))
     click.echo("migrations: " + (", ".join(applied) or "nothing to do"))
     published = patiently(lambda: publish_starting_policy(found, found.starting_policy))
     patiently(lambda: decisions.keep_copies(found, COPIES))

@@ -9,7 +9,7 @@ from cli.declared import families
 from cli.users import USERS
 from runtime.kafka.rights import RIGHTS, SUPER, Rights, principal
 from runtime.settings import describe
-from sinks.migrate import migrations
+from sinks.files import migrations
 
 HERE = Path(__file__).parent
 SETTINGS = {

@@ -6,87 +6,112 @@ it runs again (IF NOT EXISTS, CREATE OR REPLACE VIEW). A claim is a row whose de
 insert through; a claim whose holder died is passed over after CLAIM_S.
 """
 
-import hashlib
 import logging
 import os
-import re
 import socket
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.errors import translated
+from runtime.clickhouse.settings import endpoint
 from runtime.errors import RefusedError, RetryableError
-from sinks.adapters.places import Place, find
+from sinks import schema
+from sinks.adapters.targets import Target, find
 from sinks.core import cluster
+from sinks.core.schema import Missing, Schema
 from sinks.core.statements import split
+from sinks.files import FOLDER, Migration, migrations
 from sinks.settings import MigrationSettings
 
 log = logging.getLogger(__name__)
 
-_FOLDER: Final = Path(__file__).parent / "migrations"
 CLAIM_S: Final = 30.0
 _DATA: Final = (
     *("readings", "readings_superseded", "denied", "dead_letters", "events"),
     *("aggregates_1m", "group_aggregates_1m", "anomalies", "incidents", "presence"),
 )
 _LONGER: Final = ("aggregates_1h", "ledger_received", "ledger_facts", "ledger_derived")
-_NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()[:16]
-
-
-def migrations() -> list[Migration]:
-    """All files of sinks/migrations in order. Raises RefusedError where two have one number."""
-    files = sorted(_FOLDER.iterdir(), key=lambda f: f.name)
-    found = [Migration(f.name, f.read_text()) for f in files if _NAME.fullmatch(f.name)]
-    numbers = [m.name[:4] for m in found]
-    if len(set(numbers)) != len(numbers):
-        raise RefusedError(f"two migrations have one number: {', '.join(m.name for m in found)}")
-    return found
-
-
-def migrate(settings: MigrationSettings) -> list[str]:
+def migrate(settings: MigrationSettings, restore: bool = False) -> list[str]:
     """Bring the database to the newest form, in a cluster on every node; returns the names of what was applied here.
 
+    Views, columns, indexes and projections that somebody dropped are created again. A table that was dropped took its
+    rows with it, so that is done with `restore` only: `millrace init` and `millrace rebuild` give it, the sink does not.
+
     May run in several processes at once. Raises RetryableError while ClickHouse, or one of the nodes, is away, and
-    RefusedError for a cluster that would lose or double rows.
+    RefusedError for a cluster that would lose or double rows, for tables of a newer release, and for missing tables.
     """
-    places = find(settings)
+    targets = find(settings)
     try:
-        for place in places:
-            place.views.command(_TABLE)
-        for place in places:
-            _join(place, places)
-        applied = [m.name for m in migrations() if sum(_apply(place, m) for place in places)]
-        for place in places:
-            _merge_over_shards(place)
-            _keep_retention(place.tables, settings)
+        for target in targets:
+            target.views.command(_TABLE)
+        for target in targets:
+            _join(target, targets)
+            _restore_tables(target, restore)
+        applied = [m.name for m in migrations() if sum(_apply(target, m) for target in targets)]
+        for target in targets:
+            _restore_parts(target)
+            _merge_over_shards(target)
+            _keep_retention(target.tables, settings)
         return applied
     finally:
-        for place in places:
-            place.close()
+        for target in targets:
+            target.close()
 
 
 def check_migrated(settings: MigrationSettings) -> None:
-    """For a sink that may not change tables. Raises RetryableError until all migrations are applied."""
-    db = ClickHouse(settings)
-    try:
-        missing = [m.name for m in migrations() if not _is_applied(db, m)]
-    finally:
-        db.close()
+    """For a sink that may not change tables. Raises RetryableError until all migrations are applied, and RefusedError
+    for tables of a newer release and for missing tables."""
+    name = endpoint(settings).database
+    with ClickHouse(settings, database="") as server:
+        asked = "SELECT count() FROM system.tables WHERE database = {database:String} AND name = 'migrations'"
+        if server.rows(asked, {"database": name}) == [(0,)]:
+            raise RetryableError(f"database {name} has no tables yet: `millrace init` creates them")
+    with ClickHouse(settings) as db:
+        unapplied = [m.name for m in migrations() if not _is_applied(db, m)]
+        if unapplied:
+            raise RetryableError(f"the tables lack {', '.join(unapplied)}: `millrace init` applies them")
+        _refuse_missing(db, [m for m in schema.missing(db, _applied(db)) if m.kind == "table"])
+
+
+def _restore_tables(target: Target, restore: bool) -> None:
+    """Create again the tables that applied migrations created and that are missing."""
+    done = _applied(target.views)
+    missing = [m for m in schema.missing(target.tables, done) if m.kind == "table"]
+    if not restore:
+        _refuse_missing(target.tables, missing)
+    _run_again(target, schema.applied(done), missing)
+
+
+def _restore_parts(target: Target) -> None:
+    """Create again everything else that is missing, once all migrations are applied."""
+    done = _applied(target.views)
+    missing = schema.missing(target.tables, done, views=target.tables is target.views)
+    _run_again(target, schema.applied(done), missing)
+    if target.cluster:
+        for table in sorted(schema.applied(done).tables.keys() - schema.found(target.views).tables):
+            target.distribute(table)
+        views = [m for m in schema.missing(target.views, done) if m.kind == "view" and not schema.is_local(m, done)]
+        _run_again(target, schema.applied(done), views)
+
+
+def _run_again(target: Target, wanted: Schema, missing: list[Missing]) -> None:
+    for one in missing:
+        for statement in wanted.restore(one):
+            target.run(statement)
+        log.warning("%s was missing and is created again", one, extra={"database": target.tables.database})
+
+
+def _refuse_missing(db: ClickHouse, missing: list[Missing]) -> None:
     if missing:
-        raise RetryableError(f"the tables lack {', '.join(missing)}: `millrace init` applies them")
+        names = ", ".join(m.table for m in missing)
+        raise RefusedError(
+            f"database {db.database} lacks {names}: dropped after the migrations created it, and its rows with it."
+            " `millrace rebuild TABLE` creates a table again and fills it with what Kafka still holds; `millrace init`"
+            " creates it empty; `millrace restore` brings back a back-up"
+        )
 
 
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS migrations
@@ -100,11 +125,11 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS migrations
 COMMENT 'What was done to this database'"""
 
 
-def _join(place: Place, places: list[Place]) -> None:
+def _join(target: Target, targets: list[Target]) -> None:
     """Give a node that is new in the cluster the tables as they are now: a replica may not begin with older ones."""
-    if _applied(place.views):
+    if _applied(target.views):
         return
-    peer = next((other for other in places if _applied(other.views)), None)
+    peer = next((other for other in targets if _applied(other.views)), None)
     if peer is None:
         return
     made = peer.tables.rows(
@@ -113,31 +138,38 @@ def _join(place: Place, places: list[Place]) -> None:
         {"database": peer.tables.database},
     )
     for table, statement in made:
-        place.tables.command(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1))
-        place.distribute(table)
+        target.tables.command(statement.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1))
+        target.distribute(table)
     done = _applied(peer.views)
     for migration in migrations():
         if migration.name in done:
             for statement in split(migration.sql):
                 if cluster.table_of(statement) is None:
-                    place.run(statement)
-            _note(place.views, migration, "applied", "copied from another node")
-    log.info("node joined", extra={"host": place.views.client.url, "tables": len(made)})
+                    target.run(statement)
+            _note(target.views, migration, "applied", "copied from another node")
+    log.info("node joined", extra={"host": target.views.client.url, "tables": len(made)})
 
 
-def _merge_over_shards(place: Place) -> None:
-    if place.cluster:
-        for statement in split((_FOLDER / "over_shards.sql").read_text()):
-            place.run(statement)
+def _merge_over_shards(target: Target) -> None:
+    if target.cluster:
+        for statement in split((FOLDER / "over_shards.sql").read_text()):
+            target.run(statement)
 
 
 def _applied(db: ClickHouse) -> set[str]:
-    return {name for (name,) in db.rows("SELECT name FROM migrations WHERE event = 'applied'")}
+    """Names of applied migrations. Raises RefusedError if a newer release applied one that this one does not know."""
+    found = {str(name) for (name,) in db.rows("SELECT name FROM migrations WHERE event = 'applied'")}
+    if newer := found - {m.name for m in migrations()}:
+        raise RefusedError(
+            f"database {db.database} is that of a newer release: it has {', '.join(sorted(newer))}. Start that release,"
+            " or restore a back-up that this one made (docs/operations/upgrade.md)"
+        )
+    return found
 
 
-def _apply(place: Place, migration: Migration) -> bool:
+def _apply(target: Target, migration: Migration) -> bool:
     """Whether it was this process that applied it."""
-    db = place.views
+    db = target.views
     if _is_applied(db, migration):
         return False
     me = f"{socket.gethostname()}/{os.getpid()}/{time.monotonic_ns()}"
@@ -145,7 +177,7 @@ def _apply(place: Place, migration: Migration) -> bool:
     if not _my_turn(db, migration, me):
         return False
     for statement in split(migration.sql):
-        place.run(statement)
+        target.run(statement)
     _note(db, migration, "applied", me)
     log.info("migration applied", extra={"migration": migration.name})
     return True

@@ -35,6 +35,7 @@ from schemas.headers import kind_of, table
 from schemas.vocabulary import Kind
 from sinks.ledger import ledger_totals
 from sinks.migrate import check_migrated
+from sinks.schema import missing
 from sinks.settings import MigrationSettings
 from streams.access.policy import decode
 
@@ -186,7 +187,12 @@ class Checks:
 
     def migrations(self) -> Iterator[Finding]:
         check_migrated(self._settings)
-        yield Finding("migrations", Level.OK, "all applied")
+        with ClickHouse(self._settings) as db:
+            lacking = ", ".join(map(str, missing(db)))
+        if lacking:
+            yield Finding("migrations", Level.WRONG, f"all applied, but {lacking} is missing", "millrace init")
+        else:
+            yield Finding("migrations", Level.OK, "all applied")
 
     def policies(self) -> Iterator[Finding]:
         for key, why in sorted(decisions.broken_records(self._settings).items()):

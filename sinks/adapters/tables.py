@@ -1,7 +1,8 @@
 """The sink's tables in ClickHouse: what they hold of a partition, and inserts that are made exactly once."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import pyarrow as pa
 from clickhouse_connect.driver.external import ExternalData
@@ -9,10 +10,28 @@ from clickhouse_connect.driver.external import ExternalData
 from runtime.clickhouse.client import INSERT_SETTINGS, ClickHouse
 from runtime.clickhouse.errors import translated
 from runtime.clickhouse.settings import ClickHouseSettings
+from runtime.errors import FatalError, RefusedError
 from runtime.stage.provenance import START, Highest
 from sinks.core.inserts import Insert
 from sinks.core.logs import Log
 from sinks.core.start import LedgerEnd
+
+_UNKNOWN: Final = frozenset({16, 60, 81})
+"""ClickHouse's codes NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_TABLE, UNKNOWN_DATABASE."""
+
+
+@contextmanager
+def _tables_there() -> Iterator[None]:
+    """Raise RefusedError where a table is missing: a restart would meet the same."""
+    try:
+        yield
+    except FatalError as error:
+        if getattr(error.__cause__, "code", None) not in _UNKNOWN:
+            raise
+        raise RefusedError(
+            f"{error}. A table or column is missing: `millrace doctor` names it, `millrace rebuild TABLE` creates it"
+            " again and fills it with what Kafka still holds, `millrace init` creates it empty"
+        ) from error
 
 
 class Tables:
@@ -36,15 +55,16 @@ class Tables:
 
     def insert(self, insert: Insert, check: bool) -> None:
         """Returns when ClickHouse holds all rows. With `check` it leaves out those that are there already."""
-        if not check:
-            self.db.insert(insert.table, insert.rows, insert.token)
-            return
-        types = self._column_types(insert.table)
-        columns = [types[column] for column in insert.rows.column_names]
-        _insert_missing(self.db, insert.table, insert.rows, insert.token, insert.names, columns)
+        with _tables_there():
+            if not check:
+                self.db.insert(insert.table, insert.rows, insert.token)
+                return
+            types = self._column_types(insert.table)
+            columns = [types.get(column, "String") for column in insert.rows.column_names]
+            _insert_missing(self.db, insert.table, insert.rows, insert.token, insert.names, columns)
 
     def _column_types(self, table: str) -> dict[str, str]:
-        if table not in self._types:
+        if not self._types.get(table):
             found = self.db.rows(
                 "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
                 {"database": self.db.database, "table": table},
@@ -52,11 +72,15 @@ class Tables:
             self._types[table] = {str(name): str(kind) for name, kind in found}
         return self._types[table]
 
+    def _rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with _tables_there():
+            return self.db.rows(sql)
+
     def ledger_end(self, log: Log, partition: int) -> LedgerEnd | None:
         """The furthest row that the ledger has of a partition of a topic."""
         ledger = log.ledger
         of_topic, key = (f"topic = '{log.topic}' AND", "topic DESC,") if ledger.shared else ("", "")
-        found = self.db.rows(
+        found = self._rows(
             f"SELECT raw_epoch, raw_offset, {ledger.epoch}, {ledger.offset}, toUnixTimestamp64Milli({ledger.time})"
             f" FROM {ledger.table} WHERE {of_topic} raw_partition = {partition} ORDER BY {key} raw_epoch DESC,"
             " raw_partition DESC, intDiv(raw_offset, 1024) DESC, raw_offset DESC LIMIT 1"
@@ -75,7 +99,7 @@ class Tables:
         return max(found)
 
     def _beyond(self, table: str, partition: int, after: Highest) -> Highest:
-        rows = self.db.rows(
+        rows = self._rows(
             f"SELECT count(), max(raw_offset) FROM {table} WHERE raw_partition = {partition}"
             f" AND raw_epoch = {after.epoch} AND raw_offset >= {after.src + 1}"
         )

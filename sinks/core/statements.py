@@ -9,6 +9,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<end>;)|(?P<rest>[^'\"`;/-]+|.)",
     re.DOTALL,
 )
+_PIECE: Final = re.compile(r"'(?:[^'\\]|\\.|'')*'|[(),]|[^'(),]+", re.DOTALL)
 _HOLE: Final = re.compile(r"\$\{(\w+)\}")
 
 
@@ -24,6 +25,22 @@ def split(sql: str) -> list[str]:
         else:
             current += token.group()
     return [s for s in (*statements, current.strip()) if s]
+
+
+def items(body: str) -> list[str]:
+    """The definitions between the parentheses of a CREATE TABLE; `body` begins behind the opening one."""
+    found, current, depth = [], "", 0
+    for token in _PIECE.finditer(body):
+        piece = token.group()
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        if depth < 0:
+            break
+        if piece == "," and not depth:
+            found.append(current.strip())
+            current = ""
+        else:
+            current += piece
+    return [*found, current.strip()]
 
 
 def fill(statement: str, values: Mapping[str, str]) -> str:

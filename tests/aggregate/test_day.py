@@ -95,7 +95,7 @@ def check(platform: Platform, day: Day, tables: ClickHouseSettings) -> None:
     found = ledger_totals(db.client)
     print(found)
     assert [section["difference"] for section in found.values()] == [0, 0, 0]
-    assert list(verify(db.client, platform.settings)) == []
+    assert list(verify(db, platform.settings)) == []
     windows = merged(partials_of(db.client.query_arrow(f"SELECT {COLUMNS} FROM windows", use_strings=True)))
     truth = pa.concat_tables([day.truth(partition) for partition in range(PARTITIONS)])
     print(f"{readings} readings in {len(truth)} windows")

@@ -24,7 +24,7 @@ from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import endpoint
 from runtime.errors import FatalError, RefusedError, RetryableError
 from sinks import migrate as migrations
-from sinks.adapters import places
+from sinks.adapters import targets
 from sinks.core import cluster
 from sinks.core.cluster import Node
 from sinks.core.statements import fill, split
@@ -69,7 +69,10 @@ def test_nodes_that_would_lose_or_double_rows_are_all_told() -> None:
 
 def test_every_table_of_the_migrations_can_be_replicated_and_distributed() -> None:
     statements = [s for m in migrations.migrations() for s in split(m.sql)]
-    values = dict.fromkeys(("window", "retention_days", "ledger_days", "database", "p50", "p95", "p99"), "1")
+    values = dict.fromkeys(
+        ("window", "retention_days", "ledger_days", "database", "p50", "p95", "p99", "mean", "m2"), "1"
+    )
+    values["m2_of_sums"] = "1"
     values |= {"engine": "MergeTree", "replacing": "ReplacingMergeTree"}
     made = [fill(s, values) for s in statements if s.startswith("CREATE TABLE")]
     assert len(made) > 15
@@ -132,7 +135,7 @@ def test_the_sink_stores_once_through_distributed_tables_and_views_over_shards_s
     db = stand.db()
     engines = dict(db.rows("SELECT name, engine FROM system.tables WHERE database = currentDatabase()"))
     assert engines["readings"] == engines["presence_newest"] == "Distributed"
-    assert list(verify(db.client, stand.kafka_settings)) == []
+    assert list(verify(db, stand.kafka_settings)) == []
     one = over_shards(db, stand.settings)
     refresh(local(stand.settings))
     views = sorted(name for name, engine in engines.items() if engine == "View")
@@ -183,8 +186,8 @@ def over_shards(db: ClickHouse, settings: MigrationSettings) -> ClickHouse:
         merged.command(
             f"CREATE TABLE {table} AS {shards[0]}.{table} ENGINE = Merge(REGEXP('^{name}_s[01]$'), '^{table}$')"
         )
-    files = [m.sql for m in migrations.migrations()] + [(migrations._FOLDER / "over_shards.sql").read_text()]
-    values = places._values(settings, shards[0], {})
+    files = [m.sql for m in migrations.migrations()] + [(migrations.FOLDER / "over_shards.sql").read_text()]
+    values = targets._values(settings, shards[0], {})
     for statement in (s for sql in files for s in split(sql) if cluster.is_view(s)):
         merged.command(cluster.view(fill(statement, values)))
     own.close()

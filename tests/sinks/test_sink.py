@@ -43,10 +43,10 @@ def test_it_stores_each_row_once_and_the_ledger_reconciles(make_stand: Make) -> 
     assert db.rows("SELECT received, in_flight, difference, readings_stored, readings_difference FROM ledger") == [
         (expected.received, 0, 0, expected.readings.total(), 0)
     ]
-    assert list(verify(db.client, stand.kafka_settings)) == []
+    assert list(verify(db, stand.kafka_settings)) == []
     db.command("ALTER TABLE readings DELETE WHERE raw_partition = 1 AND raw_offset = 0", mutations_sync=2)
     db.command("ALTER TABLE ledger_received UPDATE received = 3 WHERE raw_offset = 1", mutations_sync=2)
-    findings = "\n".join(verify(db.client, stand.kafka_settings))
+    findings = "\n".join(verify(db, stand.kafka_settings))
     for text in (
         "readings: epoch 0 partition 1 offset 0",
         "telemetry.raw[0] offset 1 holds 20",

@@ -1,6 +1,7 @@
 """Tables, migrations, inserts and the ledger against ClickHouse's engine."""
 
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier
@@ -15,6 +16,7 @@ from cli.sql import sql as sql_command
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.stage.provenance import START
+from sinks import files
 from sinks import migrate as migrations
 from sinks.adapters.tables import Tables
 from sinks.core.inserts import Insert
@@ -62,32 +64,53 @@ def test_every_column_has_a_comment(db: ClickHouse) -> None:
 def test_a_claim_left_behind_by_a_killed_process_is_passed_over(
     db: ClickHouse, database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    shutil.copytree(files.FOLDER, tmp_path, dirs_exist_ok=True)
     (tmp_path / "9001_extra.sql").write_text("CREATE TABLE IF NOT EXISTS extra (a Int8) ENGINE = ${engine} ORDER BY a")
-    monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
+    monkeypatch.setattr(files, "FOLDER", tmp_path)
     monkeypatch.setattr(migrations, "CLAIM_S", 0.3)
     migrations._note(db, migrations.migrations()[0], "claimed", "dead/1")
     assert migrate(database) == ["9001_extra.sql"]
     assert db.rows("SELECT count() FROM extra") == [(0,)]
+    forget(db, "9001_extra.sql")
+
+
+def forget(db: ClickHouse, migration: str) -> None:
+    """Leave the database to the next test as this release knows it."""
+    db.command(f"ALTER TABLE migrations DELETE WHERE name = '{migration}'", mutations_sync=2)
 
 
 def test_a_sink_that_may_not_change_tables_waits_until_somebody_has(
-    database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    db: ClickHouse, database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     migrations.check_migrated(database)
+    shutil.copytree(files.FOLDER, tmp_path, dirs_exist_ok=True)
     (tmp_path / "9002_extra.sql").write_text("CREATE TABLE IF NOT EXISTS more (a Int8) ENGINE = ${engine} ORDER BY a")
-    monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
+    monkeypatch.setattr(files, "FOLDER", tmp_path)
     with pytest.raises(RetryableError, match=r"9002_extra\.sql.*millrace init"):
         migrations.check_migrated(database)
     migrate(database)
     migrations.check_migrated(database)
+    monkeypatch.undo()
+    for check in (migrate, migrations.check_migrated):
+        with pytest.raises(RefusedError, match=r"newer release: it has 9002_extra\.sql.*upgrade\.md"):
+            check(database)
+    forget(db, "9002_extra.sql")
+
+
+def test_a_sink_that_may_not_change_tables_waits_for_a_database_that_is_not_there_yet(
+    clickhouse: ClickHouseServer,
+) -> None:
+    settings = MigrationSettings(clickhouse.url.rsplit("/", 1)[0] + "/nobody_made_it", clickhouse.password_file)
+    with pytest.raises(RetryableError, match="millrace init"):
+        migrations.check_migrated(settings)
 
 
 def test_a_migration_changed_after_it_was_applied_is_refused(
     db: ClickHouse, database: MigrationSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    file = tmp_path / "0001_readings.sql"
-    file.write_text("SELECT 1")
-    monkeypatch.setattr(migrations, "_FOLDER", tmp_path)
+    shutil.copytree(files.FOLDER, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "0001_readings.sql").write_text("SELECT 1")
+    monkeypatch.setattr(files, "FOLDER", tmp_path)
     with pytest.raises(RefusedError, match="was changed after it was applied"):
         migrate(database)
     (tmp_path / "0001_other.sql").write_text("SELECT 1")

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.clickhouse.client import ClickHouse
 from schemas import aggregates
-from sinks import migrate
+from sinks import files, migrate
 from sinks.adapters.tables import Tables
 from sinks.core.logs import LOGS
 from sinks.ledger import look
@@ -231,10 +231,10 @@ def test_an_older_platform_keeps_its_ledger(
     """Rows that were stored before there were windows are summed as those that come after."""
     url = clickhouse.url.rsplit("/", 1)[0] + f"/older_{os.getpid()}"
     settings = MigrationSettings(url, clickhouse.password_file)
-    for migration in migrate.migrations()[:4]:
+    for migration in files.migrations()[:4]:
         (tmp_path / migration.name).write_text(migration.sql)
     with monkeypatch.context() as older:
-        older.setattr(migrate, "_FOLDER", tmp_path)
+        older.setattr(files, "FOLDER", tmp_path)
         migrate.migrate(settings)
     db = ClickHouse(settings)
     columns = "raw_partition, raw_offset, kind, accepted, readings, received_from, append_time, time"
@@ -265,7 +265,7 @@ def test_verify_finds_what_was_damaged(make_stand: Callable[[int], Stand]) -> No
     stand.check()
     db, stages = stand.db(), stand.chains[0].stages
     assert stages is not None
-    assert list(verify(db.client, stand.kafka_settings)) == []
+    assert list(verify(db, stand.kafka_settings)) == []
     assert windows(db) == (
         {"readings": stand.expected().readings.total(), "in_flight": 0, "difference": 0} | stages.expected.windows
     )
@@ -274,7 +274,7 @@ def test_verify_finds_what_was_damaged(make_stand: Callable[[int], Stand]) -> No
     for table in ("aggregates_1m", "anomalies", "incidents", "presence", "events"):
         change(db, f"{table} DELETE WHERE raw_offset IN (SELECT min(raw_offset) FROM {table})")
     change(db, f"ledger_derived UPDATE emitted = 77 WHERE topic = '{aggregates.NAME}' AND raw_offset = {tick}")
-    findings = "\n".join(verify(db.client, stand.kafka_settings))
+    findings = "\n".join(verify(db, stand.kafka_settings))
     for text in (
         f"ledger_derived has no record for the tick: telemetry.presence epoch 0 partition 0 offset {tick}",
         "ledger_derived has a gap before: telemetry.presence",

@@ -1,4 +1,4 @@
-"""Where tables are made: the server of the URL, or every node of a cluster (sinks/core/cluster.py)."""
+"""Where tables are created: the server of the URL, or every node of a cluster (sinks/core/cluster.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SHARED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """A ClickHouse server: its own tables, and the database that is asked, which is another one in a cluster only."""
 
     tables: ClickHouse
@@ -43,7 +43,7 @@ class Place:
                 self.distribute(table)
 
     def distribute(self, table: str) -> None:
-        """Make the table over all shards anew: it holds nothing itself."""
+        """Create or replace the Distributed table: it holds no rows itself."""
         found = self.tables.rows(
             "SELECT name FROM system.columns WHERE database = {database:String} AND table = {table:String}",
             {"database": self.tables.database, "table": table},
@@ -56,25 +56,25 @@ class Place:
         self.views.close()
 
 
-def find(settings: MigrationSettings) -> list[Place]:
-    """The server of the URL, or all nodes of the cluster; their databases are made."""
+def find(settings: MigrationSettings) -> list[Target]:
+    """The server of the URL, or all nodes of the cluster; their databases are created."""
     name = endpoint(settings).database
     if not settings.clickhouse_cluster:
         db = _connect(settings, name)
         refuse_cluster(db, "MILLRACE_CLICKHOUSE_CLUSTER is not set")
-        return [Place(db, db, _values(settings, name, _ALONE))]
-    found: list[Place] = []
+        return [Target(db, db, _values(settings, name, _ALONE))]
+    found: list[Target] = []
     try:
         for node in _nodes(settings):
             own, window = f"{name}_local", _SHARED if node.replicated else _ALONE
             tables = _connect(settings, own, node.host)
             views = _connect(settings, name, node.host)
             values = _values(settings, own, window)
-            found.append(Place(tables, views, values, settings.clickhouse_cluster, node.replicated))
+            found.append(Target(tables, views, values, settings.clickhouse_cluster, node.replicated))
             _refuse_single(views, node.host)
     except BaseException:
-        for place in found:
-            place.close()
+        for target in found:
+            target.close()
         raise
     return found
 
