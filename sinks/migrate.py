@@ -38,7 +38,7 @@ def migrate(settings: MigrationSettings, restore: bool = False) -> list[str]:
     """Bring the database to the newest form, in a cluster on every node; returns the names of what was applied here.
 
     Views, columns, indexes and projections that somebody dropped are created again. A table that was dropped took its
-    rows with it, so that is done with `restore` only: `millrace init` and `millrace rebuild` give it, the sink does not.
+    rows with it, so that is done with `restore` only: `millrace init` and `millrace rebuild` do, the sink does not.
 
     May run in several processes at once. Raises RetryableError while ClickHouse, or one of the nodes, is away, and
     RefusedError for a cluster that would lose or double rows, for tables of a newer release, and for missing tables.

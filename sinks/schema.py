@@ -15,9 +15,9 @@ _PARTS: Final[dict[Kind, str]] = {
 
 
 def missing(db: ClickHouse, names: Collection[str] | None = None, views: bool = True) -> list[Missing]:
-    """Tables, views, columns, indexes and projections that the migrations `names` (None: all) created and that are not in
-    the database; empty when it is whole. Of a Distributed table columns alone are compared, and no materialized view is
-    expected in its database. Raises RetryableError while ClickHouse is away.
+    """Tables, views, columns, indexes and projections that the migrations `names` (None: all) created and that are not
+    in the database; empty when it is whole. Of a Distributed table columns alone are compared, and no materialized view
+    is expected in its database. Raises RetryableError while ClickHouse is away.
     """
     wanted, there = applied(names), found(db)
     lacking = wanted.missing(there)

@@ -36,7 +36,8 @@ def test_each_record_that_the_ledger_knows_otherwise_or_not_at_all_is_found(
 
 def test_a_ledger_of_a_million_records_is_read_without_holding_it(db: ClickHouse) -> None:
     db.command(
-        "INSERT INTO ledger_received (raw_epoch, raw_partition, raw_offset, kind, received, platform, replayed, append_time)"
+        "INSERT INTO ledger_received"
+        " (raw_epoch, raw_partition, raw_offset, kind, received, platform, replayed, append_time)"
         f" SELECT 0, 0, number, 'data', number % 7, 0, 0, now() FROM numbers({ROWS})"
     )
     tracemalloc.start()
