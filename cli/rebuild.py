@@ -6,6 +6,8 @@ import click
 
 from cli.context import Servers, changes, data_option, settings
 from operations import rebuild as operation
+from sinks.migrate import migrate
+from sinks.settings import MigrationSettings
 
 
 @click.command()
@@ -20,6 +22,7 @@ def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
     Rows whose records Kafka no longer holds are copied from the old table. Example: millrace rebuild readings
     """
     servers = settings(Servers, data)
+    migrate(settings(MigrationSettings, data), restore=True)  # a table that was dropped is created first
     done = operation.rebuild(servers, servers, table, again=again, drop=drop, report=click.echo)
     click.echo(f"{table}: {done.rows:,} rows; rebuilt")
     if done.aside:

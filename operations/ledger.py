@@ -22,4 +22,4 @@ def verify(kafka: KafkaSettings, clickhouse: ClickHouseSettings) -> Iterator[str
     """Walk all of the ledger, compare it with the tables, and count again what Kafka still holds; a line for each thing
     that is wrong. Raises RetryableError while ClickHouse or Kafka is away."""
     with ClickHouse(clickhouse) as db:
-        yield from walk.verify(db.client, kafka)
+        yield from walk.verify(db, kafka)

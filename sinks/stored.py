@@ -17,8 +17,8 @@ from confluent_kafka import Message
 
 from runtime.stage.provenance import START, Decision, Highest, after, judge
 from sinks.adapters.kafka import arrival
-from sinks.adapters.places import refuse_cluster
 from sinks.adapters.tables import Tables
+from sinks.adapters.targets import refuse_cluster
 from sinks.core.flow import Range
 from sinks.core.inserts import NAMES, Insert
 from sinks.core.logs import LOGS, Ledger, Log
