@@ -16,7 +16,7 @@ def stored(stand: Stand) -> int:
 def findings(stand: Stand) -> list[str]:
     db: ClickHouse = stand.db()
     try:
-        return list(verify(db.client, stand.kafka_settings))
+        return list(verify(db, stand.kafka_settings))
     finally:
         db.close()
 
