@@ -63,6 +63,8 @@ def consumer(
             "fetch.wait.max.ms": 100,
             "fetch.message.max.bytes": 16 << 20,
         }
+        # closed while it still logs in to a group's coordinator, which it never needs, it would print a failure
+        | ({"log_level": 2} if group == READER else {})
         | ({"error_cb": on_error} if on_error else {})
         | dict(more or {})
     )
