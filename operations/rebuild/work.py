@@ -19,7 +19,7 @@ ASIDE: Final = "_before"
 PASS_S: Final = 2.0
 """When a pass over the log takes less, the new table is near enough to the end of the log to be swapped in."""
 SINK_S: Final = 120.0
-"""How long the sink is waited for after the swap."""
+"""How long the sink may write nothing after the swap."""
 _MOST_PASSES: Final = 20
 _LOOK_S: Final = 0.2
 
@@ -165,9 +165,11 @@ class Rebuild:
     def wait_for_the_sink(self) -> None:
         """Until the ledger is past all that could have been under way into the old table at the swap."""
         ends = {p.number: self.reader.bounds(self.log.topic, p.number)[1] for p in self.partitions}
-        deadline = time.monotonic() + SINK_S
-        while any(self.stored(number) < end for number, end in ends.items()):
-            if time.monotonic() > deadline:
+        before, deadline = dict[int, int](), time.monotonic() + SINK_S
+        while behind := {n: at for n, end in ends.items() if (at := self.stored(n)) < end}:
+            if behind != before:  # it goes on
+                before, deadline = behind, time.monotonic() + SINK_S
+            elif time.monotonic() > deadline:
                 raise RefusedError(
                     f"{self.table} is rebuilt and swapped in, but the sink has written nothing for {SINK_S:.0f} s, so"
                     f" one of its inserts may still end in {self.aside}. Start the sink and run the rebuild again with"
