@@ -7,15 +7,11 @@ EXIT_SETTINGS: Final = 64
 EXIT_FATAL: Final = 70
 """Anything unexpected: nothing half-applied lives on; the supervisor restarts the process."""
 EXIT_REFUSED: Final = 78
-"""The world does not fit (another topic, a gap, a newer schema): an operator has to decide."""
+"""What is stored does not match this process (another topic, a gap, a newer schema): an operator has to decide."""
 
 
 class MillraceError(Exception):
     """Base of all errors raised on purpose."""
-
-
-class InvalidError(MillraceError):
-    """Data at fault. It becomes a dead letter with this text as its reason; the flow goes on."""
 
 
 class RetryableError(MillraceError):

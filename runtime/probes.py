@@ -1,13 +1,15 @@
 """/metrics, /health/live and /health/ready of a service, served from a thread of its own.
 
-A thread, so that a service that hangs is seen to hang: `live` is false when the service has not called `beat` for
-`silence_s`. `ready` asks the service's own checks. /metrics says the same in gauges, so that an alert names the check.
+A thread, so that a service that hangs is seen to hang: `live` is false when the event loop has not called `beat`, or a
+worker its own (`worker`), for too long. `ready` asks the service's own checks. /metrics says the same in gauges, so
+that an alert names the check.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
@@ -22,11 +24,17 @@ DELAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0
 """Buckets, seconds, for every histogram of a delay or duration: fine around the 1 s and 2 s that are promised."""
 
 READY = Gauge("millrace_ready", "1 while /health/ready says that all is well")
-LIVE = Gauge("millrace_live", "1 while the main loop goes round, as /health/live says")
+LIVE = Gauge("millrace_live", "1 while the event loop and all workers make progress, as /health/live says")
 FAILED = Gauge("millrace_check_failed", "1 for each check of readiness that fails now", ["check"])
 
 Check = Callable[[], str | None]
 """None when all is well, else what is wrong in a few words."""
+
+
+@dataclass(slots=True)
+class _Beat:
+    silence_s: float
+    at_s: float | None = None
 
 
 class Probes:
@@ -37,7 +45,7 @@ class Probes:
         self.silence_s = silence_s
         self.checks: dict[str, Check] = {}
         self._started = False
-        self._beat = time.monotonic()
+        self._beats = {"loop": _Beat(silence_s, time.monotonic())}
         probes = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,8 +84,19 @@ class Probes:
         self._server.server_close()
 
     def beat(self) -> None:
-        """Called by the service's main loop: it is not stuck."""
-        self._beat = time.monotonic()
+        """Called by the service's event loop: it is not stuck."""
+        self._beats["loop"].at_s = time.monotonic()
+
+    def worker(self, name: str, silence_s: float) -> Callable[[], None]:
+        """Register a thread or task that does the service's work. It calls what is returned whenever it has made
+        progress, or has seen that there is nothing to do; after `silence_s` without, the service is not live. Counted
+        from the first call, so that a start may wait for what it needs."""
+        found = self._beats[name] = _Beat(silence_s)
+
+        def beat() -> None:
+            found.at_s = time.monotonic()
+
+        return beat
 
     def started(self) -> None:
         """The ordered start is done: from now on readiness is what the checks say."""
@@ -85,9 +104,10 @@ class Probes:
 
     def wrong(self, ready: bool) -> dict[str, str]:
         found: dict[str, str] = {}
-        silent = time.monotonic() - self._beat
-        if silent > self.silence_s:
-            found["loop"] = f"no beat for {silent:.0f} s"
+        now_s = time.monotonic()
+        for name, beat in self._beats.items():
+            if beat.at_s is not None and now_s - beat.at_s > beat.silence_s:
+                found[name] = f"no beat for {now_s - beat.at_s:.0f} s"
         if ready:
             if not self._started:
                 found["start"] = "not finished"
@@ -97,7 +117,7 @@ class Probes:
     def show(self) -> None:
         """Set the gauges to what health is now."""
         found = self.wrong(True)
-        LIVE.set("loop" not in found)
+        LIVE.set(not self.wrong(False))
         READY.set(not found)
         FAILED.clear()
         for check in found:

@@ -18,6 +18,7 @@ class Record:
     `src` is the offset of the raw record it comes from (for access: its own offset), `epoch` that of telemetry.raw,
     `headers` all headers of the record. `refused`: readings that are not in `value` any more, because the stage raised
     on them. `trial`: only to see whether it raises; what comes of it is thrown away, so metrics must not count it.
+    `skipped`: an operator skips the record, for this reason; `value` may be anything (see Skippable).
     """
 
     partition: int
@@ -29,6 +30,7 @@ class Record:
     value: bytes
     refused: int = 0
     trial: bool = False
+    skipped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +59,44 @@ class State(Protocol):
     """What a stage knows about one partition. Not thread-safe."""
 
     def apply(self, record: Record) -> Sequence[Output]:
-        """Take one record and say what follows from it. Called in offset order, once for each record."""
+        """Apply one record; returns at most one output a topic. Called in offset order, once for each record.
+
+        Raises ContractError for a record that breaks the contract, before the state has changed: the worker stops with
+        exit code 78 until an operator decides. Any other exception costs the rows at fault (see Divisible).
+        """
 
     def freeze(self) -> Frozen:
         """The state as it is now: meta and arrays may be the live ones, or views of them, since the frame copies them
-        before the next record. The flow waits meanwhile: no work that could be left to `restore`."""
+        before the next record. No record is applied meanwhile, so leave to `restore` what can be computed there."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Figures for metrics: bytes, devices, series."""
+        """Figures for metrics: `bytes` in memory, and items by what they are (devices, series)."""
 
 
 class Stage(Protocol):
-    """A stage: where it reads, where it writes, how its state is made and restored."""
+    """A stage: where it reads, where it writes, how its state is created and restored.
+
+    The frame calls, for each partition that is assigned: `create` or `restore` once, then for each record `apply` and,
+    where the stage is `Observed`, `observe`; between two records now and then `freeze`. Nothing of it runs at the same
+    time for one partition, but `restore` and `apply` of a copy may run in a thread (a rescue, see Divisible), so what
+    partitions share must not change.
+
+        class Doubled(TakesReadings):
+            name, logic_version, reads = "doubled", 1, ()
+            source, outputs = READINGS, ("telemetry.doubled",)
+
+            def create(self, partition: int) -> State:
+                return DoubledState()
+
+            def restore(self, partition: int, stored: Frozen, version: int) -> State:
+                state = DoubledState()
+                state.seen = stored.meta["seen"]
+                return state
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the consumer group, of `state.{name}` and of metrics. Never changed."""
 
     @property
     def logic_version(self) -> int:
@@ -82,16 +107,19 @@ class Stage(Protocol):
         """Older logic versions whose stored states `restore` can take."""
 
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """The topic that is read."""
 
     @property
-    def outputs(self) -> tuple[str, ...]: ...
+    def outputs(self) -> tuple[str, ...]:
+        """The topics that are written, each with as many partitions as the source."""
 
-    def create(self, partition: int) -> State: ...
+    def create(self, partition: int) -> State:
+        """The state before the first record."""
 
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
         """The state that was frozen, by logic version `version`: this one or one of `reads`. The arrays are the state's
-        own from now on and may be written to."""
+        own from now on and may be written to. An exception ends the worker with exit code 70."""
 
 
 @runtime_checkable
@@ -103,3 +131,22 @@ class Divisible(Stage, Protocol):
 
     def only(self, record: Record, kept: Any) -> Record:
         """The record with the rows flagged (bool[rows]) and no others; `refused` counts the readings among the rest."""
+
+
+@runtime_checkable
+class Skippable(Stage, Protocol):
+    """A stage whose records an operator may skip (`millrace stage skip`) without a hole in the ledger. Records of other
+    stages are dropped without an output."""
+
+    def skipped(self, record: Record, reason: str) -> Record:
+        """What is applied in place of the record: all its rows count as refused. `record` may hold anything, only its
+        offsets are right; the result follows from it and `reason` alone, since a replay must give the same."""
+
+
+@runtime_checkable
+class Observed(Stage, Protocol):
+    """A stage with metrics of its own."""
+
+    def observe(self, state: Any, record: Record) -> None:
+        """Called after each record that was applied, with its state: count. The clock may be read here. Trials are not
+        observed, and what is done here must not change the state."""

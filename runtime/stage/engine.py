@@ -23,8 +23,10 @@ from runtime.stage import metrics, store
 from runtime.stage.admission import Options
 from runtime.stage.assigned import AssignedPartition, Message, Refetched, take_over
 from runtime.stage.chunks import CUT, Cut
-from runtime.stage.contract import Divisible, Frozen, Output, Record, Stage
+from runtime.stage.contract import Divisible, Frozen, Observed, Output, Record, Stage
 from runtime.stage.keeper import CommitCovered, Keeper, PartitionLostError
+from runtime.stage.newest import last_manifest
+from runtime.stage.orders import Orders
 from runtime.stage.outbox import Outbox
 from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
 from runtime.stage.rescue import copied, is_divisible, replayed, rescue
@@ -34,10 +36,12 @@ from schemas import topics as names
 from schemas.control import TopicFacts
 from schemas.errors import ContractError
 from schemas.headers import Provenance, kind_of, table
+from schemas.skips import Skip, Skips
 from schemas.topics import state_topic
+from schemas.vocabulary import Kind
 
 log = logging.getLogger(__name__)
-_COPY_AHEAD_RECORDS_RECORDS: Final = 100
+_COPY_AHEAD_RECORDS: Final = 100
 """After a record on which the stage raised, the state is copied before each of so many: such records come in bursts,
 and restoring the state from the snapshot costs more."""
 
@@ -63,7 +67,11 @@ class Engine:
         self._commit: CommitCovered | None = None
         self._reader: Callable[[], store.Reader] | None = None
         self._same_topics: Callable[[], None] | None = None
+        self._orders = Orders(stage, facts.epoch)
+        self._observe = stage.observe if isinstance(stage, Observed) else None
         self._metrics = metrics.StageMetrics(stage.name, stage.outputs)
+        self.applied = 0
+        """Records handled since the start: whether it makes progress."""
 
     def connect(
         self,
@@ -71,6 +79,7 @@ class Engine:
         reader: Callable[[], store.Reader],
         same_topics: Callable[[], None],
         commit: CommitCovered,
+        orders: Orders | None = None,
     ) -> None:
         """Connect to Kafka; called once, before any other method. `outbox` takes outputs and snapshots, `reader` opens
         a reader of snapshots; `same_topics` blocks, and raises RefusedError when a topic was re-created; `commit`
@@ -78,6 +87,7 @@ class Engine:
         still assigned to this worker."""
         self._outbox, self._reader, self._same_topics, self._commit = outbox, reader, same_topics, commit
         self._keeper = Keeper(state_topic(self.stage.name), outbox, self._cut, commit)
+        self._orders = orders or self._orders
 
     # --- records
 
@@ -111,20 +121,26 @@ class Engine:
                 except Exception as error:
                     outputs = await self._rescue(record, mine, before, error)
                 self._metrics.applied(record, time.perf_counter() - begin)
+                if self._observe is not None:
+                    self._observe(mine.state, record)
                 mine.copy_ahead = max(0, mine.copy_ahead - 1)
                 mine.highest = Highest(record.epoch, record.src)
                 await self._write(record, mine, outputs)
         except ContractError as error:
-            raise RefusedError(
-                f"{self.stage.source}/{message.partition} offset {message.offset} breaks the contract: {error}"
-            ) from error
+            where = f"{self.stage.source}/{message.partition} offset {message.offset}"
+            raise await in_thread(self._orders.unreadable, where, message.partition, message.offset, error) from error
         mine.took(message)
+        self.applied += 1
         if mine.goal is not None and mine.highest >= mine.goal:
             mine.goal = None
             self._watch_drain()
 
     def _record(self, message: Message, mine: AssignedPartition) -> Record | None:
-        """What is to be applied; None: it is a repeat of its writer."""
+        """What is to be applied; None: it is a repeat of its writer, or skipped."""
+        if self._orders.skips:
+            skip = self._orders.skips.get(message.partition, {}).get(message.offset)
+            if skip is not None:
+                return self._skipped(message, mine, skip)
         headers = table(message.headers)
         kind = kind_of(headers)
         highest = self._judge(message, mine, headers)
@@ -132,6 +148,22 @@ class Engine:
             return None
         value = message.value or b""
         return Record(message.partition, message.offset, highest.epoch, highest.src, kind, headers, value)
+
+    def _skipped(self, message: Message, mine: AssignedPartition, skip: Skip) -> Record | None:
+        """What is applied in place of a record that is to be skipped, which may hold anything; None: nothing. Without
+        provenance it is no part of what its writer wrote: nothing follows from it."""
+        headers = dict(message.headers or ())
+        try:
+            highest = self._judge(message, mine, headers)
+        except ContractError:
+            highest = None
+        self._metrics.skipped()
+        if highest is None:
+            return None
+        found = Record(
+            *(message.partition, message.offset, highest.epoch, highest.src, Kind.DATA, headers, message.value or b"")
+        )
+        return self._orders.instead(found, skip)
 
     # --- records on which the stage raises
 
@@ -149,7 +181,7 @@ class Engine:
         if before is None:
             before = await in_thread(self._before, record)
         found = await in_thread(rescue, self.stage, before, record)
-        mine.state, mine.copy_ahead = found.state, _COPY_AHEAD_RECORDS_RECORDS
+        mine.state, mine.copy_ahead = found.state, _COPY_AHEAD_RECORDS
         self._metrics.refused(found.refused)
         return found.outputs
 
@@ -251,8 +283,8 @@ class Engine:
         try:
             snapshot = snapshot.reaching(await self._outbox.settled(partition))
             stats = await self._keeper.store(partition, mine.snapshots, snapshot, copy)
-        except PartitionLostError as error:
-            log.warning("%s", error)
+        except PartitionLostError:
+            self._fenced(partition, "no snapshot was stored")
             mine.dirty = mine.lost = True
             return 0
         except BaseException:
@@ -260,33 +292,58 @@ class Engine:
             raise
         mine.meta = snapshot
         self._safe[partition] = snapshot.position
-        self._metrics.snapshot(partition, stats, time.perf_counter() - begin)
+        took_s = time.perf_counter() - begin
+        self._metrics.snapshot(partition, stats, took_s)
+        self._log(
+            "snapshot stored", partition, took_s,
+            position=snapshot.position, manifest=mine.snapshots.manifest, bytes=stats.written_bytes,
+            outputs={topic: written.offset for topic, written in snapshot.written.items()},
+        )  # fmt: skip
         return stats.written_bytes
+
+    def _log(self, transition: str, partition: int, took_s: float, **more: object) -> None:
+        """The one line of a transition."""
+        known = {"partition": partition, "epoch": self.epoch, "seconds": round(took_s, 3)}
+        log.info(transition, extra=known | more)
+
+    def _fenced(self, partition: int, outcome: str) -> None:
+        at = {"partition": partition, "epoch": self.epoch, "position": self.assigned[partition].position}
+        log.warning("fenced: the group has assigned the partition to another worker; %s", outcome, extra=at)
 
     async def _drop(self, stored: Sequence[int], loads: int) -> None:
         assert self._commit is not None
         assert self._keeper is not None
+        begin = time.perf_counter()
         ours = await self._commit() if stored else set()
         if loads != self._loads:
             ours = set()  # they may have been somebody else's in between
         for partition in stored:
             if partition in ours:
+                self._log("committed", partition, time.perf_counter() - begin, position=self._safe.get(partition))
                 await self._keeper.drop(partition, self.assigned[partition].snapshots)
             else:
+                self._fenced(partition, "its commit was refused")
                 self.assigned[partition].lost = True
 
     # --- taking over and handing over
 
     async def hand_over(self) -> None:
         """Finish the record in hand and take no more, then snapshot: what follows is somebody else's."""
+        begin = time.perf_counter()
         self._open = False
         self._round += 1
         async with self._flow:
             pass  # the record in hand is applied, and its partition knows that it has moved
         await self.snapshot()
+        if self.loaded:
+            for partition, position in self.positions().items():
+                self._log("handed over", partition, time.perf_counter() - begin, position=position)
 
     def release(self) -> None:
         """The partitions are gone. Their states stay in memory: they may well come back unchanged."""
+        if self.loaded:
+            for partition, position in self.positions().items():
+                self._log("revoked", partition, 0.0, position=position)
         self.loaded = False
         self._safe.clear()
 
@@ -297,13 +354,16 @@ class Engine:
         self._loads += 1
         current = self._round
         begin = time.perf_counter()
+        for partition in sorted(assigned):
+            self._log("assigned", partition, 0.0)
         async with self._storing:
             self._open = False
             for partition in set(self.assigned) - assigned:
                 del self.assigned[partition]
                 self._metrics.forget(partition)
-            taken = await in_thread(self._read, sorted(assigned))
+            taken, found = await in_thread(self._read, sorted(assigned))
             self.assigned.update(taken)
+            self._orders.take(found, assigned)
             self._discarded.update(taken)
             self._safe = {p: self.assigned[p].meta.position for p in assigned}
             if current != self._round:
@@ -316,23 +376,31 @@ class Engine:
 
     def _begun(self, assigned: set[int], taken: Mapping[int, AssignedPartition], took_s: float) -> None:
         self._metrics.taken_over(len(assigned), took_s)
-        at = {p: self.assigned[p].position for p in sorted(assigned)}
-        log.info("loaded", extra={"positions": at, "kept": sorted(assigned - set(taken)), "seconds": round(took_s, 3)})
+        for partition in sorted(assigned):
+            mine = self.assigned[partition]
+            self._log(
+                "loaded", partition, took_s,
+                position=mine.position, manifest=mine.snapshots.manifest, kept=partition not in taken,
+                outputs={topic: written.offset for topic, written in mine.written.items()},
+            )  # fmt: skip
 
-    def _read(self, partitions: list[int]) -> dict[int, AssignedPartition]:
-        """Blocking, in a thread; the flow is closed meanwhile."""
+    def _read(self, partitions: list[int]) -> tuple[dict[int, AssignedPartition], Skips]:
+        """Blocking, in a thread; the flow is closed meanwhile. Changes nothing."""
         assert self._reader is not None
+        found = self._orders.read()
         with self._reader() as reader:
-            return {p: mine for p in partitions if (mine := self._take(reader, p)) is not None}
+            return {p: mine for p in partitions if (mine := self._take(reader, p, found)) is not None}, found
 
-    def _take(self, reader: store.Reader, partition: int) -> AssignedPartition | None:
+    def _take(self, reader: store.Reader, partition: int, found: Skips) -> AssignedPartition | None:
         """The partition as stored; None when what we have in memory is what was stored, or newer."""
         end = reader.bounds(state_topic(self.stage.name), partition)[1]
         current = self.assigned.get(partition)
         if current is not None and not current.lost and current.snapshots.end == end:
             return None
-        discard = self.options.from_oldest and partition not in self._discarded
-        return take_over(self.stage, (self.facts.topic_id, self.epoch), reader, partition, self.options, discard)
+        manifest = last_manifest(reader, state_topic(self.stage.name), partition) if found.resets else 0
+        options = self._orders.options(found, partition, manifest, self.options)
+        discard = options.from_oldest and (partition not in self._discarded or not self.options.from_oldest)
+        return take_over(self.stage, (self.facts.topic_id, self.epoch), reader, partition, options, discard)
 
     # --- what others ask
 
@@ -345,6 +413,10 @@ class Engine:
     def wrong(self) -> str | None:
         """For readiness."""
         return None if self.loaded else "partitions are not assigned and loaded yet"
+
+    def behind(self, high: Mapping[int, int | None]) -> bool:
+        """Whether a partition has records to apply. `high`: the source's end by partition, where it is known."""
+        return any((high.get(p) or 0) > mine.position for p, mine in self.assigned.items())
 
     def observe(self, high: Mapping[int, int | None]) -> None:
         """Set the gauges. `high`: the source's end by partition, where it is known."""

@@ -20,6 +20,7 @@ REPEATS = Counter(
 REFUSED = Counter(
     "millrace_stage_refused_rows_total", "rows left out because the stage raised on them: a bug, see the log", ["stage"]
 )
+SKIPPED = Counter("millrace_stage_skipped_records_total", "source records that an operator skipped", ["stage"])
 OUTPUTS = Counter("millrace_stage_outputs_total", "output records written", ["stage", "topic"])
 OUTPUT_BYTES = Counter("millrace_stage_output_bytes_total", "bytes of the output records written", ["stage", "topic"])
 KNOWN = Counter(
@@ -102,6 +103,9 @@ class StageMetrics:
 
     def refused(self, rows: int) -> None:
         self._refused.inc(rows)
+
+    def skipped(self) -> None:
+        SKIPPED.labels(self.stage).inc()
 
     def written(self, topic: str, size_bytes: int) -> None:
         self._outputs[topic].inc()

@@ -73,6 +73,13 @@ def newest(reader: Reader, topic: str, partition: int, discard: bool = False) ->
     return Stored(SnapshotPosition(_index(records, None, records.low), end=records.end, seen=records.end))
 
 
+def last_manifest(reader: Reader, topic: str, partition: int) -> int:
+    """Offset of the newest manifest, whether it can be read or not; NONE where there is none."""
+    records = _Records(reader, topic, partition, *reader.bounds(topic, partition))
+    found = next(records.manifests(), None)
+    return NONE if found is None else _offset(found)
+
+
 class _Records:
     """The records of one partition of the snapshot topic, as they are at this moment."""
 

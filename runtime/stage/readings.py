@@ -9,13 +9,17 @@ import pyarrow as pa
 
 from runtime.stage.contract import Record
 from schemas import ipc, readings
-from schemas.vocabulary import Verdict
+from schemas.errors import ContractError
+from schemas.headers import Counts, ReadingsHeaders
+from schemas.skips import MAX_ROWS
+from schemas.vocabulary import Kind, Verdict
 
 _SCHEMA = f"{readings.NAME}/{readings.VERSION}".encode()
+_EMPTY = ipc.encode(pa.RecordBatch.from_pylist([], schema=readings.SCHEMA))
 
 
 class TakesReadings:
-    """Makes such a stage a `contract.Divisible`."""
+    """Makes a stage that reads telemetry.readings a `contract.Divisible` and a `contract.Skippable`."""
 
     def owners(self, record: Record) -> Sequence[str]:
         found: list[str] = readings.read(record.headers, record.value).column("device").to_pylist()
@@ -28,3 +32,14 @@ class TakesReadings:
         value = ipc.encode(batch.filter(pa.array(kept)))
         headers = {**record.headers, "schema": _SCHEMA}  # an older record is read as one of today's
         return replace(record, headers=headers, value=value, refused=refused)
+
+    def skipped(self, record: Record, reason: str) -> Record:
+        """A record of no rows, whose readings, as many as its headers declare, were refused."""
+        found = {**record.headers, "kind": Kind.DATA.encode()}
+        try:
+            counts = Counts.parse(found)
+        except ContractError:
+            counts = Counts()
+        headers = ReadingsHeaders(Kind.DATA, 0, counts).encode()
+        refused = min(max(0, counts.readings), MAX_ROWS)
+        return replace(record, kind=Kind.DATA, headers=dict(headers), value=_EMPTY, refused=refused, skipped=reason)

@@ -9,11 +9,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from runtime import logs
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.kafka import clients, topics
+from runtime.kafka.skips import read_skips
 from runtime.lifecycle import die, guard, run
 from runtime.probes import Probes
 from runtime.settings import load_or_exit
@@ -21,6 +22,7 @@ from runtime.stage import faust_app, store
 from runtime.stage.admission import Options
 from runtime.stage.contract import Stage
 from runtime.stage.engine import Engine
+from runtime.stage.orders import Orders
 from runtime.stage.outbox import KafkaOutbox
 from runtime.stage.settings import StageSettings
 from runtime.tasks import cancel, in_thread
@@ -29,6 +31,9 @@ from schemas.control import TopicFacts
 from schemas.topics import state_topic
 
 log = logging.getLogger(__name__)
+SILENCE_S: Final = 60.0
+"""Seconds without a record applied, though there are some, after which a worker is not live: one record takes
+milliseconds, the copy of a large state or a rescue some seconds."""
 S = TypeVar("S", bound=StageSettings)
 
 
@@ -86,6 +91,7 @@ class Worker:
         self._app: faust_app.App | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._alone: socket.socket | None = None
+        self._beat = probes.worker("records", SILENCE_S)
 
     def wrong(self) -> str | None:
         return self.engine.wrong() if self.engine else "topics are not there yet"
@@ -112,6 +118,12 @@ class Worker:
             lambda: store.Reader(self.settings),
             same_topics,
             lambda: app.consumer.commit_covered(),
+            Orders(
+                self.stage,
+                source.epoch,
+                lambda: read_skips(self.settings),
+                facts[state_topic(self.stage.name)].topic_id,
+            ),
         )
         app.consume(engine.handle)
         self.engine, self._app = engine, app
@@ -143,11 +155,19 @@ class Worker:
                     log.warning("no snapshot now: %s", error)
 
     async def _observe(self, engine: Engine, app: faust_app.App) -> None:
+        """Set gauges, and beat while records are applied or there are none to apply."""
+        applied = -1
         while True:
             await asyncio.sleep(1.0)
-            if engine.loaded:
-                await app.consumer.check()
-                engine.observe(app.ends(engine.positions()))
+            if not engine.loaded:
+                self._beat()  # waits for the group, which readiness shows
+                continue
+            await app.consumer.check()
+            ends = app.ends(engine.positions())
+            engine.observe(ends)
+            if engine.applied != applied or not engine.behind(ends):
+                applied = engine.applied
+                self._beat()
 
     async def _drained(self, engine: Engine) -> None:
         await engine.drained.wait()

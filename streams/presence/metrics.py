@@ -18,8 +18,11 @@ _BY_REASON = {
 }
 
 
-def observe(told: Changes) -> None:
-    """Count the changes of one record."""
+def observe(told: Changes | None, refused: int) -> None:
+    """Count one record: the changes it caused, and whether it was refused."""
+    REFUSED.inc(refused)
+    if told is None:
+        return
     KEPT_BACK.inc(int(told.flaps.sum()))
     for why in Why:
         count = int((told.why == why).sum())

@@ -208,3 +208,32 @@ def _filled(values: Any, kind: Any) -> Any:
         return pa.array([None], pa.string()).dictionary_encode() if kind.equals(DICTIONARY) else pa.nulls(1, kind)
     plain = values if isinstance(values, pa.Array) else pa.array(values, kind)
     return plain.dictionary_encode() if kind.equals(DICTIONARY) else plain
+
+
+def skipped(messages: int, time_ms: int, reason: str) -> pa.RecordBatch:
+    """Dead letters of so many messages of which nothing can be read. Of what is not null in the schema: no device and
+    no publisher (an empty text), stream time for the times."""
+    constant = {
+        "verdict": int(Verdict.DEAD_LETTER),
+        "device": "",
+        "publisher": "",
+        "time": time_ms,
+        "received_at": time_ms,
+        "quality": 0,
+        "reading_index": 0,
+        "reason": reason,
+    }
+    columns = {name: pa.repeat(pa.scalar(value, _plain(name)), messages) for name, value in constant.items()}
+    columns["raw_row"] = pa.array(np.arange(messages, dtype=np.int32))
+    return pa.RecordBatch.from_arrays([_whole(columns.get(f.name), f.type, messages) for f in SCHEMA], schema=SCHEMA)
+
+
+def _plain(name: str) -> Any:
+    kind = SCHEMA.field(name).type
+    return pa.string() if kind.equals(DICTIONARY) else kind
+
+
+def _whole(values: Any, kind: Any, rows: int) -> Any:
+    if values is None:
+        values = pa.nulls(rows, pa.string() if kind.equals(DICTIONARY) else kind)
+    return values.dictionary_encode() if kind.equals(DICTIONARY) else values

@@ -1,7 +1,10 @@
 """The stage that the frame runs: telemetry.raw in, telemetry.readings out."""
 
-from runtime.stage.contract import Frozen
+from dataclasses import replace
+
+from runtime.stage.contract import Frozen, Record
 from schemas.topics import RAW, READINGS
+from schemas.vocabulary import Kind
 from streams.access.core.state import State
 from streams.access.decode import Decoder
 
@@ -20,6 +23,10 @@ class AccessStage:
 
     def create(self, partition: int) -> State:
         return State(self.decoder)
+
+    def skipped(self, record: Record, reason: str) -> Record:
+        """The same record: its state answers it by what the headers declare."""
+        return replace(record, kind=Kind.DATA, skipped=reason)
 
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
         """States of version 1 have the same form."""

@@ -22,6 +22,7 @@ from schemas import ipc, raw
 from schemas.control import POLICY_KEY, device_of, read_device
 from schemas.headers import Counts, ReadingsHeaders, Version, number
 from schemas.readings import SCHEMA
+from schemas.skips import RULE, declared
 from schemas.topics import READINGS, is_device_id
 from schemas.vocabulary import Kind, Transport
 from streams.access.core import answer, events, rules
@@ -78,6 +79,8 @@ class State:
 
     def apply(self, record: Record) -> Sequence[Output]:
         """The one record of telemetry.readings that answers this one. Raises ContractError for a broken record."""
+        if record.skipped is not None:
+            return [self._skipped(record, record.skipped)]
         if record.kind is Kind.DATA:
             return [self._data(raw.read(record.headers, record.value))]
         if record.kind is Kind.TICK:
@@ -86,6 +89,14 @@ class State:
         self._control(record)
         passed_on = tuple((key, record.headers[key]) for key in ("version", "key"))
         return [Output(READINGS, record.value, self._headers(Kind.CONTROL, control=passed_on))]
+
+    def _skipped(self, record: Record, reason: str) -> Output:
+        """The answer to a record that an operator skips: as many dead letters as its headers declare messages."""
+        rows = declared(record.headers)
+        counts = Counts(rows.messages, dead_letters=rows.messages, replayed=rows.replayed)
+        self.seen = Seen(counts, Tally({RULE: rows.messages}))
+        found = answer.skipped(rows.messages, self.time_ms, f"{RULE}: {reason}")
+        return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
 
     def _headers(self, kind: Kind, counts: Counts | None = None, control: Any = ()) -> list[tuple[str, bytes]]:
         return ReadingsHeaders(kind, self.time_ms, counts or Counts(), control).encode()

@@ -27,7 +27,8 @@ _SCHEMA: Final = f"{presence.NAME}/{presence.VERSION}"
 
 
 class State:
-    """One partition. `told`: what the last record had to say, for metrics."""
+    """One partition. For metrics: `told`, the changes that the last record caused, and `newly_refused`, whether it was
+    a control record that could not be read."""
 
     def __init__(self) -> None:
         self.settings = InBand(SETTINGS, decode, default())
@@ -36,6 +37,7 @@ class State:
         """Registry records that could not be read."""
         self.watch = Watch(self.settings.value)
         self.told: rows.Changes | None = None
+        self.newly_refused = 0
 
     @property
     def refusals(self) -> int:
@@ -46,7 +48,9 @@ class State:
 
     def apply(self, record: Record) -> Sequence[Output]:
         """One record for each tick; for another record one where there is something to say."""
+        refused = self.refusals
         self.told = told = self._take(record)
+        self.newly_refused = self.refusals - refused
         if told is None and record.kind is not Kind.TICK:
             return []
         time_ms = self.watch.time_ms
