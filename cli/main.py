@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "fleet": "cli.fleet",
     "tail": "cli.tail",
     "restart": "cli.restart",
+    "stage": "cli.stage",
     "size": "cli.size",
     "sql": "cli.sql",
     "trace": "cli.trace",

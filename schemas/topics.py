@@ -29,7 +29,15 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
     "anomaly": (ANOMALIES, INCIDENTS),
     "presence": (PRESENCE,),
 }
-"""Every stage and the topics it writes."""
+"""Every stage and the topics it writes: the one list of stages. Topics and rights in Kafka come from it; services,
+docker-compose.yml and pages are held to it by tests/docs/test_stages.py."""
+
+
+def source_of(stage: str) -> str:
+    """The topic that a stage reads. Raises KeyError for no stage."""
+    return RAW if READINGS in STAGES[stage] else READINGS
+
+
 DERIVED: Final = (AGGREGATES, ANOMALIES, INCIDENTS, PRESENCE)
 """Topics of the stages behind access: one record for each tick, and more where there is something to say."""
 

@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 from runtime.errors import RetryableError
 from runtime.kafka.applied import PREFIX
 from runtime.kafka.clients import READER
-from schemas.topics import CONTROL, DERIVED, FACTS, RAW, READINGS, STAGES, state_topic
+from schemas.topics import CONTROL, DERIVED, FACTS, RAW, READINGS, STAGES, source_of, state_topic
 
 _TIMEOUT_S: Final = 15.0
 CONTROL_TRANSACTION: Final = "millrace-control"
@@ -48,7 +48,7 @@ class Rights:
 
 def _stage(name: str) -> Rights:
     """A stage reads its outputs, too: at a take-over it looks how far they go."""
-    source = RAW if name == "access" else READINGS
+    source = source_of(name)
     own = (*STAGES[name], state_topic(name))
     return Rights((FACTS, source, *own), own, (RAW,), (name, READER))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from runtime.errors import RefusedError
 from runtime.stage.provenance import START, Highest
 from runtime.stage.snapshot import Snapshot, Written
+from schemas.skips import FROM_OLDEST, SKIP_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class Options:
     skip_lost: bool = False
 
 
+def reset(stage: str, partition: int, mode: str) -> str:
+    """The command that lets a partition start although something is missing."""
+    order = f"millrace stage reset {stage} --partition {partition} --{mode} --reason '...'"
+    return f"`{order}`, then `millrace restart {stage}`"
+
+
 def first(stage: str, version: int, partition: int, facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to begin with where none is stored. Raises RefusedError unless there is nothing to lose."""
     if not options.from_oldest:
@@ -54,7 +61,8 @@ def first(stage: str, version: int, partition: int, facts: LogFacts, options: Op
             what = f"{facts.source} starts at offset {facts.low}" if facts.low > 0 else f"{written[0]} holds records"
             raise RefusedError(
                 f"{stage} partition {partition}: there is no snapshot, but {what}: starting with an empty state would"
-                " forget what was there. Restore the snapshots, or start once with --from-oldest to accept it"
+                " forget what was there. Restore the snapshots, or accept it:"
+                f" {reset(stage, partition, FROM_OLDEST)}"
             )
     return Snapshot(stage, partition, version, facts.topic_id, facts.low)
 
@@ -69,10 +77,11 @@ def admit(snapshot: Snapshot, version: int, reads: Collection[int], facts: LogFa
     elif facts.fingerprint is not None and facts.fingerprint != snapshot.fingerprint:
         raise RefusedError(
             f"{who}: record {snapshot.position - 1} of {facts.source} is not the one the snapshot was made after: the"
-            " topic was truncated or restored from elsewhere. Restore both together, or start once with --from-oldest"
+            " topic was truncated or restored from elsewhere. Restore both together, or forget the old state:"
+            f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
     for topic, written in snapshot.written.items():
-        _output_kept(who, topic, written, facts.outputs[topic])
+        _output_kept(who, snapshot, topic, written, facts.outputs[topic])
     if snapshot.logic_version != version:
         _readable(who, snapshot, version, reads)
         _version_may_change(who, snapshot, version, facts)
@@ -83,13 +92,14 @@ def _same_topic(who: str, snapshot: Snapshot, facts: LogFacts) -> None:
     if snapshot.topic_id != facts.topic_id:
         raise RefusedError(
             f"{who}: the snapshot was made of {facts.source} with topic id {snapshot.topic_id}; the topic now has"
-            f" {facts.topic_id}: it was re-created. Bring the old topic back, or start once with --from-oldest to"
-            " forget the old state"
+            f" {facts.topic_id}: it was re-created. Bring the old topic back, or forget the old"
+            f" state: {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
     if snapshot.position > facts.end:
         raise RefusedError(
             f"{who}: the snapshot has reached offset {snapshot.position} of {facts.source}, which ends at {facts.end}:"
-            " the topic was truncated (a power cut?). Restore it, or start once with --from-oldest"
+            " the topic was truncated (a power cut?). Restore it, or forget the old state:"
+            f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 
 
@@ -97,17 +107,18 @@ def _overtaken(who: str, snapshot: Snapshot, facts: LogFacts, options: Options) 
     if not options.skip_lost:
         raise RefusedError(
             f"{who}: retention took offsets {snapshot.position} to {facts.low - 1} of {facts.source} before they were"
-            f" applied; it starts at {facts.low}. They are lost here: restore them, or start once with --skip-lost to"
-            " go on without them (the ledger will show the difference)"
+            f" applied; it starts at {facts.low}. They are lost here: restore them, or go on without"
+            f" them (the ledger shows the difference): {reset(snapshot.stage, snapshot.partition, SKIP_LOST)}"
         )
     return replace(snapshot, position=facts.low, fingerprint=0)
 
 
-def _output_kept(who: str, topic: str, written: Written, output: OutputEnd) -> None:
+def _output_kept(who: str, snapshot: Snapshot, topic: str, written: Written, output: OutputEnd) -> None:
     if output.end <= written.offset:
         raise RefusedError(
             f"{who}: {topic} ends at offset {output.end}, but this stage has written up to {written.offset}: the topic"
-            " was truncated or re-created. Restore it, or start this stage once with --from-oldest"
+            " was truncated or re-created. Restore it, or forget the old state:"
+            f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 
 
@@ -117,7 +128,8 @@ def _readable(who: str, snapshot: Snapshot, version: int, reads: Collection[int]
         others = f"its own and those of {', '.join(map(str, sorted(reads)))}" if reads else "only its own"
         raise RefusedError(
             f"{who}: the snapshot is of logic version {old}, and version {version} can read {others}. Start a version"
-            f" that reads {old}, or start once with --from-oldest to forget the old state"
+            f" that reads {old}, or forget the old state:"
+            f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 
 
@@ -128,7 +140,8 @@ def _version_may_change(who: str, snapshot: Snapshot, version: int, facts: LogFa
         raise RefusedError(
             f"{who}: the snapshot is of logic version {old} and has reached raw offset {snapshot.highest.src}, but"
             f" version {old} has already written outputs up to {behind.src}; version {version} might write them"
-            f" differently. Run version {old} once with --drain, then start version {version}"
+            f" differently. Run version {old} once with `python -m streams.{snapshot.stage} --drain`, then start"
+            f" version {version}"
         )
 
 

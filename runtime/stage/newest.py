@@ -15,10 +15,12 @@ from confluent_kafka import Message
 from runtime.columns.pack import unpack
 from runtime.errors import RefusedError
 from runtime.stage import snapshot as form
+from runtime.stage.admission import reset
 from runtime.stage.chunks import Assembly, ChunkIndex, SnapshotError
 from runtime.stage.contract import Frozen
 from runtime.stage.snapshot import Manifest, Snapshot
 from runtime.stage.store import Reader
+from schemas.skips import FROM_OLDEST
 
 log = logging.getLogger(__name__)
 HEADER: Final = "manifest"
@@ -68,7 +70,8 @@ def newest(reader: Reader, topic: str, partition: int, discard: bool = False) ->
             log.error("snapshot %s of %s is unusable: %s; trying the one before", message.offset(), records.name, wrong)
     if wrong:
         raise RefusedError(
-            f"no snapshot of {records.name} can be read: {wrong}. Restore the topic, or start once with --from-oldest"
+            f"no snapshot of {records.name} can be read: {wrong}. Restore the topic, or forget the old state:"
+            f" {reset(topic.removeprefix('state.'), partition, FROM_OLDEST)}"
         )
     return Stored(SnapshotPosition(_index(records, None, records.low), end=records.end, seen=records.end))
 
