@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import click
 
+from cli import difference
 from cli.errors import NotInForceError
-from control import decisions
+from control import decisions, log
 from runtime.checking.checker import Mistakes
 from runtime.errors import RetryableError
 from runtime.kafka import applied, topics
 from runtime.settings import KafkaSettings
-from schemas.control import is_subject
+from schemas.control import good_key, is_subject
 from schemas.topics import CONTROL
 
 T = TypeVar("T")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what changes, publish nothing.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 file_argument = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -33,13 +36,16 @@ def read(file: Path, check: Callable[[str, str], T]) -> T:
     raise SystemExit(1)
 
 
-def publish(kafka: KafkaSettings, key: str, value: bytes, see: str) -> tuple[int, int]:
+def publish(
+    kafka: KafkaSettings, key: str, value: bytes, see: str, expected: int = decisions.ANY_VERSION
+) -> tuple[int, int]:
     """Write a control record; its version (epoch, offset). `see`: the command that shows whether it is in force when
-    Kafka did not answer."""
+    Kafka did not answer. `expected`: as of decisions.publish, which raises ChangedMeanwhileError."""
     current = epoch(kafka)
-    write = decisions.record if is_subject(key) else decisions.publish
     try:
-        return current, write(kafka, key, value).answer
+        if is_subject(key):
+            return current, decisions.record(kafka, key, value).answer
+        return current, decisions.publish(kafka, key, value, expected).answer
     except RetryableError as error:
         raise RetryableError(f"{key} may or may not be in force (`{see}` shows it): {error}") from error
 
@@ -71,6 +77,53 @@ def wait_in_force(kafka: KafkaSettings, position: int, wait_s: float) -> None:
         f"the change is written (offset {position - 1} of platform.control) and takes effect later: {why}."
         " `millrace status` shows what runs"
     )
+
+
+class Shown(Protocol):
+    """What can be shown as YAML."""
+
+    def plain(self) -> Any:
+        """As it is written in YAML."""
+
+
+class Published(NamedTuple, Generic[T]):
+    """What is in force for a key. `value` and `text`: the newest version that decodes, None when there is none; `name`:
+    its epoch/offset, or that there is none; `newest`: what `publish` is to replace; `broken`: why a newer record is not
+    in force."""
+
+    value: T | None
+    text: bytes
+    name: str
+    newest: int
+    broken: str | None
+
+
+def published(kafka: KafkaSettings, key: str, decode: Callable[[bytes], T]) -> Published[T]:
+    """Read the log. Raises RetryableError."""
+    wanted = {key.encode(), good_key(key).encode()}
+    view = log.read(kafka, lambda found, _: found in wanted)
+    good, record = decisions.newest_good(view, key, decode), view.get(key)
+    newest = decisions.NO_VERSION if record is None else record.offset() or 0
+    if good is None:
+        return Published(None, b"", "nothing published", newest, None)
+    return Published(good.value, good.text, f"{epoch(kafka)}/{good.offset}", newest, good.broken)
+
+
+def show_difference(old: Shown | None, new: Shown, current: Published[Any], source: str) -> bool:
+    """Print what changes; False when nothing does. What was never published may be, though it is the default."""
+    found = difference.lines(None if old is None else old.plain(), new.plain(), current.name, source)
+    for line in found:
+        click.echo(line)
+    same = not found and current.value is not None and current.broken is None
+    if same:
+        click.echo(f"{current.name} says the same; nothing was published")
+    return not same
+
+
+def goes_on(dry_run: bool) -> bool:
+    if dry_run:
+        click.echo("nothing was published: --dry-run")
+    return not dry_run
 
 
 def epoch(kafka: KafkaSettings) -> int:

@@ -1,15 +1,16 @@
-"""The verbs check, apply and show that every stage's settings have; each is published in band under one key."""
+"""Verbs of every stage's settings: check, apply, show, history, rollback. Each is published in band under one key."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
-import yaml
 
-from cli import inband
-from cli.context import changes, data_option, settings
-from control import decisions
+from cli import inband, versions
+from cli.context import Servers, changes, data_option, settings
+from cli.difference import text_of
+from runtime.clickhouse.client import ClickHouse
+from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
 from schemas.control import settings_key
 
@@ -46,25 +47,46 @@ def add(
     def check_(file: Path) -> None:
         click.echo(f"{file}: {summary(inband.read(file, check))}")
 
-    def apply(file: Path, wait_s: float, data: Path) -> None:
-        found, kafka = inband.read(file, check), settings(KafkaSettings, data)
-        epoch, offset = inband.publish(kafka, key, found.encode(), f"millrace {noun} show")
-        click.echo(f"{what} {epoch}/{offset} published: {summary(found)}")
+    def replace(kafka: KafkaSettings, new: T, source: str, dry_run: bool, wait_s: float) -> None:
+        current = inband.published(kafka, key, decode)
+        old = default() if current.value is None else current.value
+        if not inband.show_difference(old, new, current, source) or not inband.goes_on(dry_run):
+            return
+        epoch, offset = inband.publish(kafka, key, new.encode(), f"millrace {noun} show", current.newest)
+        click.echo(f"{what} {epoch}/{offset} published: {summary(new)}")
         inband.wait_in_force(kafka, offset + 1, wait_s)
 
-    def show(as_json: bool, data: Path) -> None:
-        kafka = settings(KafkaSettings, data)
-        published = decisions.in_force(kafka, key, decode)
-        found, version = default(), "that came with Millrace: none were published"
-        if published is not None:
-            found, version = published.value, f"{inband.epoch(kafka)}/{published.offset}"
-            if published.broken is not None:
-                click.echo(f"newer {what} are broken and not in force: {published.broken}", err=True)
+    def apply(file: Path, dry_run: bool, wait_s: float, data: Path) -> None:
+        replace(settings(KafkaSettings, data), inband.read(file, check), str(file), dry_run, wait_s)
+
+    def history(data: Path) -> None:
+        with ClickHouse(settings(ClickHouseSettings, data)) as db:
+            for version in versions.of_settings(db, stage):
+                click.echo(f"{version!s:12} since {version.since:%Y-%m-%d %H:%M:%S}  {summary(decode(version.value))}")
+
+    def rollback(version: tuple[int, int], dry_run: bool, wait_s: float, data: Path) -> None:
+        servers = settings(Servers, data)
+        with ClickHouse(servers) as db:
+            found = versions.named(versions.of_settings(db, stage), version, noun)
+        replace(servers, decode(found.value), f"{what} {found}", dry_run, wait_s)
+
+    def show(as_json: bool, version: tuple[int, int] | None, data: Path) -> None:
+        if version is not None:
+            with ClickHouse(settings(ClickHouseSettings, data)) as db:
+                found = decode(versions.named(versions.of_settings(db, stage), version, noun).value)
+            name = "{}/{}".format(*version)
+        else:
+            current = inband.published(settings(KafkaSettings, data), key, decode)
+            found, name = current.value or default(), current.name
+            if current.value is None:
+                name = "that came with Millrace: none were published"
+            if current.broken is not None:
+                click.echo(f"newer {what} are broken and not in force: {current.broken}", err=True)
         if as_json:
             click.echo(found.encode())
             return
-        click.echo(f"# {what} {version}")
-        click.echo(yaml.safe_dump(found.plain(), sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(f"# {what} {name}")
+        click.echo(text_of(found.plain()), nl=False)
 
     file = f"{what}.yaml"
     as_json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
@@ -72,15 +94,25 @@ def add(
 
     Example: millrace {noun} check {file}
     """
-    apply.__doc__ = f"""Check FILE, publish it, and wait until it is in force, in each partition from an offset on.
+    apply.__doc__ = f"""Check FILE, show what it changes, publish it, and wait until it is in force.
 
     A file with a mistake changes nothing. Prints the version: epoch and offset in platform.control.
     Example: millrace {noun} apply {file}
     """
-    show.__doc__ = f"""The settings published last, as they were checked, or those that came with Millrace.
+    history.__doc__ = f"""Every version that was in force, newest first. Example: millrace {noun} history"""
+    rollback.__doc__ = f"""Publish an earlier version again, as a new one. VERSION is one that `history` lists.
+
+    Example: millrace {noun} rollback 0/13
+    """
+    show.__doc__ = f"""The settings published last, as they were checked, or an earlier version, or those that came with
+    Millrace.
 
     Example: millrace {noun} show > {file}
     """
     group.command("check")(inband.file_argument(check_))
-    group.command("apply")(inband.file_argument(inband.wait_option(data_option(changes(apply)))))
-    group.command("show")(as_json(data_option(show)))
+    group.command("apply")(inband.file_argument(inband.dry_run_option(inband.wait_option(data_option(changes(apply))))))
+    group.command("show")(as_json(versions.option(data_option(show))))
+    group.command("history")(data_option(history))
+    group.command("rollback")(
+        versions.argument(inband.dry_run_option(inband.wait_option(data_option(changes(rollback)))))
+    )
