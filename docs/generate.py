@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.declared import families
-from cli.users import USERS
+from identity.clickhouse_users import USERS
 from runtime.kafka.rights import RIGHTS, SUPER, Rights, principal
 from runtime.settings import describe
 from sinks.files import migrations

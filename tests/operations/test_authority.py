@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import KafkaException
 
 from bridge.http.settings import HttpSettings
-from cli.keys import change_authorities, make
 from identity import rollover
 from identity.authority import Authority
+from identity.keys import change_authorities, make
 from local.engines.mosquitto import Mosquitto
 from local.ports import LOOPBACK, free
 from local.programs import launch

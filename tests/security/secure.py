@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.keys import make
+from identity.keys import make
 from local.engines.kafka import Kafka
 from local.ports import free
 from runtime.settings import KafkaSettings

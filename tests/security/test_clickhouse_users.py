@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cli.users import USERS, User, document
+from identity.clickhouse_users import USERS, User, document
 
 CONFIG = "<clickhouse><users_config>{}</users_config></clickhouse>"
 USERS_XML = """<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>

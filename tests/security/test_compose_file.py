@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.keys import make
+from identity.keys import make
 from runtime.kafka.rights import RIGHTS
 from schemas.topics import STAGES
 

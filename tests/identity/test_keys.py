@@ -4,8 +4,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from cli.keys import BRIDGE_CN, make
 from identity.authority import Authority
+from identity.keys import BRIDGE_CN, make
 from schemas.topics import is_device_id
 
 
