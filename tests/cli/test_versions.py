@@ -153,9 +153,9 @@ def test_settings_of_a_stage_have_a_difference_a_history_and_a_way_back(
     run: Run, kafka: KafkaSettings, tables: MigrationSettings, tmp_path: Path
 ) -> None:
     file = tmp_path / "windows.yaml"
-    file.write_text("window: 30s\n")
+    file.write_text("window_s: 30\n")
     dry = run("windows", "apply", str(file), "--dry-run")
-    assert dry.exit_code == Exit.OK and "+window: 30s" in dry.stdout, dry.output
+    assert dry.exit_code == Exit.OK and "+window_s: 30" in dry.stdout, dry.output
     assert _windows(kafka)[0] == NO_VERSION
     first = run("windows", "apply", str(file))
     assert first.exit_code == Exit.OK and "windows 0/" in first.stdout
@@ -167,8 +167,8 @@ def test_settings_of_a_stage_have_a_difference_a_history_and_a_way_back(
             " now64(3), 'aggregate', {t:String}, now64(3))",
             parameters={"o": offset, "t": value.decode()},
         )
-    file.write_text("window: 20s\n")
-    assert "-window: 30s" in run("windows", "apply", str(file)).stdout
+    file.write_text("window_s: 20\n")
+    assert "-window_s: 30" in run("windows", "apply", str(file)).stdout
     assert run("windows", "history").stdout.startswith(f"0/{offset}")
     assert run("windows", "rollback", f"0/{offset}").exit_code == Exit.OK
     assert _windows(kafka)[1] == value
