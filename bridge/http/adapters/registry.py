@@ -59,7 +59,7 @@ class Follower:
 
     def _run(self) -> None:
         try:
-            with LogReader(self._settings) as reader:
+            with LogReader(self._settings, more={"queued.max.messages.kbytes": 16 << 10}) as reader:
                 while not self._stopping.is_set():
                     try:
                         self._follow(reader)
@@ -77,6 +77,7 @@ class Follower:
             self._position = end
             self._applied.applied(end)
             self._applied.start()
+            metrics.DEVICES.set(len(self._credentials))
             self._caught_up.set()
         for batch in reader.follow(CONTROL, {0: self._position}, _POLL_S):
             self._apply(batch)
@@ -90,5 +91,5 @@ class Follower:
             if broken is not None:
                 log.error("a registry record is broken, its device is refused: %s", broken)
             self._position = (message.offset() or 0) + 1
-        if batch:
+        if batch and self._caught_up.is_set():
             metrics.DEVICES.set(len(self._credentials))

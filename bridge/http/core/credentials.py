@@ -41,8 +41,15 @@ class Credentials:
     def __init__(self) -> None:
         self._base: tuple[Any, Any] = (np.zeros(0, np.uint64), np.zeros(0, _DIGEST))
         self._recent: dict[str, bytes | None] = {}
+        self._count: int | None = None
+        """Kept from the first question on: while a registry is loaded nobody asks, and it would double the time."""
 
     def __len__(self) -> int:
+        if self._count is None:
+            self._count = self._counted()
+        return self._count
+
+    def _counted(self) -> int:
         ids = self._base[0]
         changed = [_hash(device) for device in self._recent]
         known = int(np.isin(np.array(changed, np.uint64), ids).sum())
@@ -69,6 +76,8 @@ class Credentials:
         return broken
 
     def _put(self, device: str, digest: bytes | None) -> None:
+        if self._count is not None:
+            self._count += (digest is not None) - (self._find(device) is not _NOBODY)
         self._recent[device] = digest
         if len(self._recent) >= max(_RECENT, len(self._base[0]) // 4):
             self._merge()

@@ -277,6 +277,7 @@ def test_changes_that_were_merged_and_later_ones_count_alike(monkeypatch: pytest
         device = Device(name, "meter", token=None if token is None else token_hash(token))
         credentials.apply(device_key(name).encode(), device.encode())
         expected[name] = token
-    assert len(credentials) == sum(token is not None for token in expected.values())
+        if n > 100:  # loaded: from here on it is counted as it changes
+            assert len(credentials) == sum(token is not None for token in expected.values())
     for name, token in expected.items():
         assert credentials.allow(name, f"Bearer {token}") is (token is not None)
