@@ -29,7 +29,7 @@ from confluent_kafka import TopicPartition
 from benchmarks import sink as sink_bench
 from benchmarks.e2e import DEVICES, run_fleet
 from benchmarks.figures import Figure, cpu_of_s
-from local.fleet.plan import Plan, Wish
+from local.fleet.plan import Plan, Workload
 from operations.sizing import MERGES
 from runtime.clickhouse.client import ClickHouse
 from runtime.kafka import topics as kafka_topics
@@ -241,7 +241,7 @@ def _bytes(running: Running) -> Iterable[Figure]:
 
 def _payload() -> float:
     """Mean bytes of the fleet's messages."""
-    plan = Plan(Wish(DEVICES, MIDDLE, 2, 1, 1, 0))
+    plan = Plan(Workload(DEVICES, MIDDLE, 2, 1, 1, 0))
     sizes = [len(message.publication.payload) for tick in plan.ticks() for message in tick.messages]
     return sum(sizes) / len(sizes)
 

@@ -20,7 +20,7 @@ import uvloop
 
 from cli import demo_report as report
 from cli.context import settings
-from cli.fleet import enrolled, progress_bar, wish
+from cli.fleet import enrolled, progress_bar, workload
 from cli.ledger import line
 from local import status
 from local.fleet import simulate
@@ -71,7 +71,7 @@ def demo(devices: int, rate: float, seconds: float, seed: int, victim: str, data
         db = ClickHouse(settings(ClickHouseSettings, folder))
         try:
             # the devices' clocks run so fast that the run is a day: an hourly table has something to show
-            plan = Plan(wish(devices, rate, seconds, seed, max(1.0, DAY_S / seconds)))
+            plan = Plan(workload(devices, rate, seconds, seed, max(1.0, DAY_S / seconds)))
             totals, mistakes = _show(db, folder, plan, victim, begun)
         finally:
             db.close()
@@ -120,7 +120,7 @@ def _show(
     since = datetime.now(UTC)
     with _First(db, since) as first:
         fleet, kill = uvloop.run(_run(data, plan, victim))
-        totals = _quiet(db, before["messages"]["received"] + plan.wish.messages)
+        totals = _quiet(db, before["messages"]["received"] + plan.workload.messages)
     if first.at is not None:
         click.echo(f"from the start of the demo to the first stored message: {first.at - begun:.1f} s")
     for text in report.sections(db, since, plan, fleet, kill):
@@ -131,18 +131,18 @@ def _show(
 
 
 async def _run(data: Path, plan: Plan, victim: str) -> tuple[simulate.Report, report.Kill | None]:
-    door, tokens = await in_thread(enrolled, plan, data)
+    endpoints, tokens = await in_thread(enrolled, plan, data)
     with progress_bar() as bar:
-        sending = bar.add_task("send", total=plan.wish.messages)
+        sending = bar.add_task("send", total=plan.workload.messages)
         started = asyncio.Event()
 
         def sent(count: int) -> None:
             started.set()
             bar.update(sending, completed=count)
 
-        killing = asyncio.create_task(_kill(data, victim, started, plan.wish.seconds / 2))
+        killing = asyncio.create_task(_kill(data, victim, started, plan.workload.seconds / 2))
         try:
-            fleet = await simulate.simulate(plan, door, tokens, simulate.Progress(sent=sent))
+            fleet = await simulate.simulate(plan, endpoints, tokens, simulate.Progress(sent=sent))
             return fleet, await killing
         finally:
             await cancel(killing)

@@ -77,7 +77,7 @@ def sections(db: ClickHouse, since: datetime, plan: Plan, fleet: Report, kill: K
         "some readings", ("device", "channel", "metric", "time", "value", "received", "stored"), db.rows(_SOME, asked)
     )
     yield _table(
-        f"temperature by the hour of the devices' clocks, which ran {plan.wish.factor:.0f} times as fast",
+        f"temperature by the hour of the devices' clocks, which ran {plan.workload.factor:.0f} times as fast",
         ("hour", "readings", "mean", "min", "max"),
         db.rows(_HOURLY, asked),
     )
@@ -89,7 +89,7 @@ def sections(db: ClickHouse, since: datetime, plan: Plan, fleet: Report, kill: K
 
 def _thought(db: ClickHouse, since: datetime, plan: Plan) -> Iterator[str]:
     """What the stages behind access made of the readings."""
-    asked = {"since": since, "from": datetime.fromtimestamp(plan.wish.start_ms / 1000, UTC)}
+    asked = {"since": since, "from": datetime.fromtimestamp(plan.workload.start_ms / 1000, UTC)}
     partials, readings, series = db.rows(_PARTIALS, asked)[0]
     yield _table(
         f"windows: {readings:,} readings of {series:,} series in {partials:,} partials of a minute; hours of a role",

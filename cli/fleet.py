@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from cli.context import changes, data_option, settings
 from local.fleet import enrol, faults, replay, series, simulate
-from local.fleet.connections import Door, FleetError
-from local.fleet.plan import Plan, Wish
+from local.fleet.connections import Endpoints, FleetError
+from local.fleet.plan import Plan, Workload
 from local.fleet.settings import FleetSettings
 from operations.replayed import Stored
 from runtime.clickhouse.client import ClickHouse
@@ -62,7 +62,7 @@ def simulate_(
 
     Example: millrace fleet simulate --devices 1000 --rate 2000 --seconds 60 --seed 7 --truth truth.jsonl
     """
-    plan = Plan(wish(devices, rate, seconds, seed, speed))
+    plan = Plan(workload(devices, rate, seconds, seed, speed))
     if truth is not None:
         truth.write_bytes(b"".join(map(faults.encode, plan.labels())))
     report = run(plan, data, quiet=as_json)
@@ -71,23 +71,23 @@ def simulate_(
         raise FleetError(f"not all of the plan was sent: {report.last_error or report.sent}")
 
 
-def wish(devices: int, rate: float, seconds: float, seed: int, speed: float) -> Wish:
+def workload(devices: int, rate: float, seconds: float, seed: int, speed: float) -> Workload:
     """A run that starts now. Boot numbers are the time in seconds: above those of every earlier run."""
     now_s = time.time()
     start_ms = int((now_s + seconds - seconds * speed) * 1000) if speed > 1 else int(now_s * 1000)
-    return Wish(devices, rate, seconds, seed, int(now_s), start_ms, speed)
+    return Workload(devices, rate, seconds, seed, int(now_s), start_ms, speed)
 
 
 def run(plan: Plan, data: Path, quiet: bool = False) -> simulate.Report:
     """Register the plan's devices and run it, with a progress bar on standard error."""
-    door, tokens = enrolled(plan, data)
+    endpoints, tokens = enrolled(plan, data)
     with progress_bar(quiet) as bar:
         connecting = bar.add_task("connect", total=sum(not m.http for m in plan.population.members))
-        sending = bar.add_task("send", total=plan.wish.messages)
+        sending = bar.add_task("send", total=plan.workload.messages)
         progress = simulate.Progress(
             lambda count: bar.update(connecting, completed=count), lambda count: bar.update(sending, completed=count)
         )
-        return uvloop.run(simulate.simulate(plan, door, tokens, progress))
+        return uvloop.run(simulate.simulate(plan, endpoints, tokens, progress))
 
 
 def progress_bar(quiet: bool = False) -> Progress:
@@ -95,29 +95,29 @@ def progress_bar(quiet: bool = False) -> Progress:
     return Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True, quiet=quiet))
 
 
-def enrolled(plan: Plan, data: Path) -> tuple[Door, dict[str, str]]:
+def enrolled(plan: Plan, data: Path) -> tuple[Endpoints, dict[str, str]]:
     """Where the plan's devices connect, and the tokens of those with HTTP; all are registered."""
     found = settings(FleetSettings, data)
-    door = open_door(found, data, [m.id for m in plan.population.members if not m.http])
+    endpoints = endpoints_of(found, data, [m.id for m in plan.population.members if not m.http])
     everybody = [Device(m.id, m.kind.role, parent=m.parent) for m in plan.population.everybody]
     by_http = [m.id for m in plan.population.members if m.http]
     tokens = enrol.register(found, everybody, by_http)
-    return door, {name: tokens[name] for name in by_http}
+    return endpoints, {name: tokens[name] for name in by_http}
 
 
-def open_door(found: FleetSettings, data: Path, by_mqtt: list[str]) -> Door:
+def endpoints_of(found: FleetSettings, data: Path, by_mqtt: list[str]) -> Endpoints:
     """The listener without TLS where there is one, else the one with certificates. Raises FleetError."""
     http_tls = None
     if (found.device_http_url or "").startswith("https"):
         http_tls = ssl.create_default_context(cafile=found.ca_file)
     if found.device_mqtt_url:
-        return Door(found.device_mqtt_url, {}, found.device_http_url or "", http_tls)
+        return Endpoints(found.device_mqtt_url, {}, found.device_http_url or "", http_tls)
     if not found.device_mqtts_url or found.ca_file is None:
         raise FleetError(
             "where is the platform? Start one with `millrace up`, or set MILLRACE_DEVICE_MQTTS_URL and MILLRACE_CA_FILE"
         )
     contexts = enrol.tls_contexts(found.ca_file, data / CERTIFICATES, by_mqtt)
-    return Door(found.device_mqtts_url, contexts, found.device_http_url or "", http_tls)
+    return Endpoints(found.device_mqtts_url, contexts, found.device_http_url or "", http_tls)
 
 
 def table(report: simulate.Report) -> str:
@@ -171,7 +171,7 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
     names = series.device_ids(name for _, name in found)
     everything = [series.read(file, name) for (file, _), name in zip(found, names, strict=True)]
     servers = settings(_ReplaySettings, data)
-    door = open_door(servers, data, names)
+    endpoints = endpoints_of(servers, data, names)
     enrol.register(servers, [Device(name, Role.HISTORY) for name in names])
     db = ClickHouse(servers)
     try:
@@ -182,7 +182,7 @@ def replay_(paths: tuple[Path, ...], speed: float | None, as_json: bool, data: P
                     everything,
                     int(time.time()),
                     speed,
-                    door,
+                    endpoints,
                     Stored(db, names),
                     lambda count: bar.update(rows, completed=count),
                 )

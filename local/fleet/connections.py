@@ -30,7 +30,7 @@ class FleetError(MillraceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Endpoints:
     """Where devices connect. `tls` by device id, empty for a listener without TLS."""
 
     mqtt_url: str
@@ -49,13 +49,17 @@ class Connections:
     `acknowledged` devices listen for end-to-end acknowledgements.
     """
 
-    def __init__(self, door: Door, ids: Sequence[str], tokens: Mapping[str, str], acknowledged: frozenset[str]) -> None:
+    def __init__(
+        self, endpoints: Endpoints, ids: Sequence[str], tokens: Mapping[str, str], acknowledged: frozenset[str]
+    ) -> None:
         self.totals = Totals()
         shared = Shared(self.totals, asyncio.Semaphore(CONNECTING))
         self._mqtt = {
-            name: Device(name, door.endpoint(name), shared, name in acknowledged) for name in ids if name not in tokens
+            name: Device(name, endpoints.endpoint(name), shared, name in acknowledged)
+            for name in ids
+            if name not in tokens
         }
-        self._http = Sender(door.http_url, tokens, self.totals, door.http_tls)
+        self._http = Sender(endpoints.http_url, tokens, self.totals, endpoints.http_tls)
         self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Connections":

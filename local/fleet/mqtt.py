@@ -248,7 +248,7 @@ class Device(asyncio.Protocol):
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def _again(self, publications: Sequence[Publication], now: float) -> None:
-        """Send what Kafka did not acknowledge as new messages; their (boot, seq) tell that they are repeats."""
+        """Send what Kafka did not acknowledge as new messages; their (boot, seq) identifies them as repeats."""
         for publication in publications:
             assert publication.name is not None
             self._unconfirmed[publication.name] = publication, now

@@ -23,7 +23,7 @@ Samples = Sequence[Sequence[float]]
 
 EARLIER_MS: Final = 50
 """How long before the last sample of a Form.ARRAY the first one was taken."""
-STRANGER: Final = f"{CLIMATE.name}-00000"
+UNREGISTERED: Final = f"{CLIMATE.name}-00000"
 """A device that is no gateway's child."""
 _ARROW: Final = pa.schema(
     [
@@ -101,7 +101,7 @@ class Voice:
         """A well-formed message that the role may not send: on others' channel, or for somebody else's child."""
         properties = b"" if self._member.http else identity(boot, seq)
         if self._member.kind is GATEWAY:
-            payload = self._formats.child % (STRANGER.encode(), time_ms, *sample)
+            payload = self._formats.child % (UNREGISTERED.encode(), time_ms, *sample)
         else:
             payload = self._formats.flat % (time_ms, boot, seq, *sample)
         return Publication(self._forbidden_topic, properties, payload)

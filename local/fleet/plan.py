@@ -20,8 +20,8 @@ SLOW: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """A run: so many devices, together `rate` messages a second for `seconds`. The same wish gives the same run.
+class Workload:
+    """A run: so many devices, together `rate` messages a second for `seconds`. The same workload gives the same run.
 
     `boot` is everybody's first boot number: it must be above those of earlier runs with the same platform.
     `start_ms` is the event time at the start, `factor` how fast the devices' clocks run.
@@ -52,7 +52,7 @@ class Message(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """What is due `due_ms` after the start. `rebooted`: members that start anew before they send."""
+    """What is due `due_ms` after the start. `rebooted`: members that restart before they send."""
 
     due_ms: int
     messages: list[Message]
@@ -86,17 +86,17 @@ _FATES: Final = tuple(Fate)
 
 
 class Plan:
-    """The run that a wish describes."""
+    """The run that a workload describes."""
 
-    def __init__(self, wish: Wish) -> None:
-        self.wish = wish
-        self.population: Population = build(wish.devices)
-        self._clock = Clock(wish.start_ms, wish.factor)
-        end_ms = wish.start_ms + int(wish.seconds * 1000 * wish.factor)
-        self._faults = draw(self.population, wish.start_ms, end_ms, self._random(0))
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.population: Population = build(workload.devices)
+        self._clock = Clock(workload.start_ms, workload.factor)
+        end_ms = workload.start_ms + int(workload.seconds * 1000 * workload.factor)
+        self._faults = draw(self.population, workload.start_ms, end_ms, self._random(0))
 
     def _random(self, *path: int) -> np.random.Generator:
-        return np.random.default_rng([self.wish.seed, *path])
+        return np.random.default_rng([self.workload.seed, *path])
 
     def labels(self) -> list[Label]:
         """The truth about the faults."""
@@ -130,10 +130,10 @@ class Plan:
         by_http = np.array([m.http for m in members])
         weight = np.array([m.kind.weight for m in members], np.int64)
         worth = np.where(by_http, SLOW, weight)
-        slow = int(self.wish.messages * worth[by_http].sum() / worth.sum())
-        # what is no JSON is refused over HTTP before it is a message at all
-        strict = replace(self.wish.mix, dead_letters=0.0)
-        lanes = ((~by_http, self.wish.messages - slow, self.wish.mix), (by_http, slow, strict))
+        slow = int(self.workload.messages * worth[by_http].sum() / worth.sum())
+        # invalid JSON is rejected over HTTP before it counts as a message
+        strict = replace(self.workload.mix, dead_letters=0.0)
+        lanes = ((~by_http, self.workload.messages - slow, self.workload.mix), (by_http, slow, strict))
         return [
             self._lane(np.flatnonzero(who), weight, total, mix, stream)
             for stream, (who, total, mix) in enumerate(lanes, 1)
@@ -141,10 +141,10 @@ class Plan:
         ]
 
     def _lane(self, device: Int, weight: Int, total: int, mix: Mix, stream: int) -> Schedule:
-        rate, random = total / self.wish.seconds, self._random(stream)
+        rate, random = total / self.workload.seconds, self._random(stream)
         cycle = Cycle(device, weight[device], rate, random)
         members = len(self.population.members)
-        return Schedule(cycle, members, total, rate, self.wish.boot, mix, self._faults, self._clock, random)
+        return Schedule(cycle, members, total, rate, self.workload.boot, mix, self._faults, self._clock, random)
 
 
 def _merge(lanes: list[Turns]) -> Turns:
@@ -161,7 +161,7 @@ class _Writer:
     """Turns to messages: values for the whole tick at once, bytes one by one."""
 
     def __init__(self, plan: Plan) -> None:
-        self._signals = Signals(plan.population, plan._faults, plan.wish.start_ms, plan._random(3))
+        self._signals = Signals(plan.population, plan._faults, plan.workload.start_ms, plan._random(3))
         self._noise = plan._random(4)
         self._samples = np.array([payloads.samples_of(m) for m in plan.population.members])
         self._first_child = plan.population.first_child

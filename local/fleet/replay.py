@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import orjson
 
 from local.fleet import payloads
-from local.fleet.connections import Connections, Door
+from local.fleet.connections import Connections, Endpoints
 from local.fleet.publication import Publication
 from local.fleet.series import Series
 from runtime.errors import MillraceError
@@ -108,7 +108,7 @@ async def replay(
     series: Sequence[Series],
     boot: int,
     speed: float | None,
-    door: Door,
+    endpoints: Endpoints,
     store: Store,
     on_stored: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
@@ -119,7 +119,7 @@ async def replay(
     begun = time.monotonic()
     ids = [one.device for one in series]
     total = sum(len(one.rows) for one in series)
-    async with Connections(door, ids, {}, frozenset(ids)) as connections:
+    async with Connections(endpoints, ids, {}, frozenset(ids)) as connections:
         await connections.connected()
         counting = asyncio.create_task(_stored(store, boot, total, on_stored))
         try:

@@ -50,7 +50,7 @@ class Mix:
 @dataclass(frozen=True, slots=True)
 class Turns:
     """Messages of one tick, in order: index of the device, fate, boot and seq (of a duplicate: those of the device's
-    message before), event time in ms. `rebooted`: devices that started anew before this tick's messages."""
+    message before), event time in ms. `rebooted`: devices that restarted before this tick's messages."""
 
     device: Int
     fate: Int

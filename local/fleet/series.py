@@ -142,7 +142,7 @@ def _row(cells: list[str], columns: tuple[int, int], where: str) -> tuple[int, f
     try:
         value = float(value_text)
     except ValueError:
-        raise SeriesError(f"{where}: {value_text[:40]!r} is no number") from None
+        raise SeriesError(f"{where}: {value_text[:40]!r} is not a number") from None
     if math.isnan(value):
         return None
     if not -MAX_VALUE < value < MAX_VALUE:
@@ -165,5 +165,5 @@ def moment(text: str) -> int:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text[:40]!r} is no time (ISO 8601, or seconds or ms since 1970)") from None
+        raise ValueError(f"{text[:40]!r} is not a time (ISO 8601, or seconds or ms since 1970)") from None
     return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MS

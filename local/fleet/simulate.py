@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from local.fleet.connections import Connections, Door
+from local.fleet.connections import Connections, Endpoints
 from local.fleet.plan import Expected, Message, Plan
 from local.fleet.publication import Publication
 from local.fleet.schedule import Fate
@@ -63,13 +63,15 @@ class Progress:
     sent: Callable[[int], None] = lambda _: None
 
 
-async def simulate(plan: Plan, door: Door, tokens: dict[str, str], progress: Progress | None = None) -> Report:
+async def simulate(
+    plan: Plan, endpoints: Endpoints, tokens: dict[str, str], progress: Progress | None = None
+) -> Report:
     """Run the plan. `tokens` of the members with HTTP. Raises RetryableError when the platform takes no more."""
     progress = progress or Progress()
     members = plan.population.members
     begun = time.monotonic()
     listening = frozenset(m.id for m in members if m.acknowledged)
-    async with Connections(door, [m.id for m in members], tokens, listening) as connections:
+    async with Connections(endpoints, [m.id for m in members], tokens, listening) as connections:
         await connections.connected(progress.connected)
         connect_s = time.monotonic() - begun
         with _few_collections():

@@ -10,7 +10,7 @@ class Totals:
     connected: int = 0
     connects: int = 0
     given: int = 0
-    """What devices were told to send, repeats after a reconnect not counted, those for Kafka's sake counted."""
+    """What devices had to send, repeats after a reconnect not counted, those for Kafka's sake counted."""
     acknowledged: int = 0
     """PUBACK or 202."""
     resent: int = 0

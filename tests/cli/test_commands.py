@@ -18,7 +18,7 @@ from cli.demo_report import grown
 from cli.main import millrace
 from identity.registry.store import DeviceRegistry
 from local.fleet import enrol, payloads
-from local.fleet.connections import Connections, Door
+from local.fleet.connections import Connections, Endpoints
 from local.fleet.publication import Publication
 from local.fleet.settings import FleetSettings
 from operations.doctor.judge import TICK_LATE_S
@@ -41,7 +41,7 @@ def publish(platform: Running, device: str, channel: str, *bodies: bytes) -> Non
     sent = [Publication(topic, payloads.identity(1, seq), body) for seq, body in enumerate(bodies)]
 
     async def run() -> None:
-        async with Connections(Door(found.device_mqtt_url or "", {}), [device], {}, frozenset()) as connections:
+        async with Connections(Endpoints(found.device_mqtt_url or "", {}), [device], {}, frozenset()) as connections:
             connections.send(device, sent)
             await connections.done()
 

@@ -44,26 +44,26 @@ async def send(answer: Answer, batches: list[list[Publication]]) -> Totals:
 
 
 def test_lines_arrive_in_order_with_token_and_channel() -> None:
-    heard: list[tuple[str, int]] = []
+    received: list[tuple[str, int]] = []
 
     async def answer(request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer secret"
         assert request.content_type == "application/x-ndjson"
         lines = (await request.text()).splitlines()
-        heard.extend((request.match_info["channel"], orjson.loads(line)["seq"]) for line in lines)
+        received.extend((request.match_info["channel"], orjson.loads(line)["seq"]) for line in lines)
         return web.json_response({}, status=202)
 
     totals = asyncio.run(send(answer, [publications(0, 3), publications(3, 2, "motor"), publications(5, 1)]))
-    assert heard == [("meter", 0), ("meter", 1), ("meter", 2), ("motor", 3), ("motor", 4), ("meter", 5)]
+    assert received == [("meter", 0), ("meter", 1), ("meter", 2), ("motor", 3), ("motor", 4), ("meter", 5)]
     assert (totals.given, totals.acknowledged, totals.resent) == (6, 6, 0)
 
 
 def test_what_was_not_taken_is_sent_again_until_it_is() -> None:
     answers = iter([503, 429, 0, 401, 202])
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def answer(request: web.Request) -> web.Response:
-        heard.append(await request.read())
+        received.append(await request.read())
         status = next(answers)
         if status == 0:
             assert request.transport is not None
@@ -71,8 +71,8 @@ def test_what_was_not_taken_is_sent_again_until_it_is() -> None:
         return web.Response(status=status or 500, headers={"Retry-After": "0"})
 
     totals = asyncio.run(send(answer, [publications(0, 4)]))
-    assert len(heard) == 5
-    assert len(set(heard)) == 1
+    assert len(received) == 5
+    assert len(set(received)) == 1
     assert (totals.acknowledged, totals.resent) == (4, 16)
 
 

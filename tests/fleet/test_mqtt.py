@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from local.fleet import enrol
-from local.fleet.connections import Connections, Door, FleetError, allow_connections
+from local.fleet.connections import Connections, Endpoints, FleetError, allow_connections
 from local.fleet.publication import Publication
 from runtime.mqtt.properties import user_property
 from runtime.mqtt.wire import binary
@@ -29,15 +29,15 @@ DEADLINE_S = 20.0
 
 
 class Listener:
-    """The bridge's place: hears everything below d/, may write below c/."""
+    """In place of the bridge: receives everything below d/, may write below c/."""
 
     def __init__(self, server: MosquittoServer) -> None:
-        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.received: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, server.bridge_client, protocol=paho.MQTTv5, transport="unix"
         )
         self._client.username_pw_set(server.bridge_user, server.bridge_password)
-        self._client.on_message = lambda _c, _u, message: self.heard.put((message.topic, message.payload))
+        self._client.on_message = lambda _c, _u, message: self.received.put((message.topic, message.payload))
         self._client.on_connect = lambda client, *_: client.subscribe("d/#", options=SubscribeOptions(qos=1))
         subscribed = threading.Event()
         self._client.on_subscribe = lambda *_: subscribed.set()
@@ -56,7 +56,7 @@ class Listener:
         broker repeats what an earlier test's listener took and could no longer acknowledge."""
         found: list[tuple[str, bytes]] = []
         while len(found) < count:
-            topic, payload = self.heard.get(timeout=DEADLINE_S)
+            topic, payload = self.received.get(timeout=DEADLINE_S)
             if topic.startswith(f"d/{devices}"):
                 found.append((topic, payload))
         return found
@@ -84,12 +84,12 @@ def publications(device: str, first: int, count: int, acknowledged: bool = False
     ]
 
 
-def seqs(heard: list[tuple[str, bytes]], device: str) -> list[int]:
-    return [orjson.loads(payload)["seq"] for topic, payload in heard if topic.split("/")[1] == device]
+def seqs(received: list[tuple[str, bytes]], device: str) -> list[int]:
+    return [orjson.loads(payload)["seq"] for topic, payload in received if topic.split("/")[1] == device]
 
 
-def door(server: MosquittoServer) -> Door:
-    return Door(server.url, {})
+def endpoints(server: MosquittoServer) -> Endpoints:
+    return Endpoints(server.url, {})
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -100,7 +100,7 @@ def test_messages_of_each_device_arrive_in_order_and_are_acknowledged(mosquitto:
     ids = [f"order-{i}" for i in range(20)]
 
     async def run() -> int:
-        async with Connections(door(mosquitto), ids, {}, frozenset()) as connections:
+        async with Connections(endpoints(mosquitto), ids, {}, frozenset()) as connections:
             await connections.connected()
             for first in range(0, 100, 25):
                 for device in ids:
@@ -110,13 +110,13 @@ def test_messages_of_each_device_arrive_in_order_and_are_acknowledged(mosquitto:
 
     with listening(mosquitto) as listener:
         assert asyncio.run(run()) == 2000
-        heard = listener.take("order-", 2000)
-    assert all(seqs(heard, device) == list(range(100)) for device in ids)
+        received = listener.take("order-", 2000)
+    assert all(seqs(received, device) == list(range(100)) for device in ids)
 
 
 def test_more_than_the_window_waits_in_the_device(mosquitto: MosquittoServer) -> None:
     async def run() -> None:
-        async with Connections(door(mosquitto), ["window-1"], {}, frozenset()) as connections:
+        async with Connections(endpoints(mosquitto), ["window-1"], {}, frozenset()) as connections:
             connections.send("window-1", publications("window-1", 0, 3000))
             await connections.done()
 
@@ -127,7 +127,7 @@ def test_more_than_the_window_waits_in_the_device(mosquitto: MosquittoServer) ->
 
 def test_a_reboot_finishes_what_is_under_way_and_connects_again(mosquitto: MosquittoServer) -> None:
     async def run() -> int:
-        async with Connections(door(mosquitto), ["reboot-1"], {}, frozenset()) as connections:
+        async with Connections(endpoints(mosquitto), ["reboot-1"], {}, frozenset()) as connections:
             await connections.connected()
             connections.send("reboot-1", publications("reboot-1", 0, 50))
             connections.restart("reboot-1")
@@ -148,7 +148,7 @@ def test_what_a_stopped_broker_did_not_acknowledge_is_sent_again(
     ids = [f"break-{i}" for i in range(5)]
 
     async def run() -> int:
-        async with Connections(door(server), ids, {}, frozenset()) as connections:
+        async with Connections(endpoints(server), ids, {}, frozenset()) as connections:
             await connections.connected()
             for device in ids:
                 connections.send(device, publications(device, 0, 200))
@@ -165,14 +165,14 @@ def test_what_a_stopped_broker_did_not_acknowledge_is_sent_again(
         wanted = {(device, seq) for device in ids for seq in range(400)}
         deadline = time.monotonic() + DEADLINE_S
         while wanted and time.monotonic() < deadline:
-            topic, payload = listener.heard.get(timeout=DEADLINE_S)
+            topic, payload = listener.received.get(timeout=DEADLINE_S)
             wanted.discard((topic.split("/")[1], orjson.loads(payload)["seq"]))
     assert not wanted
 
 
 def test_a_message_is_open_until_kafka_is_said_to_hold_it(mosquitto: MosquittoServer) -> None:
     async def run(listener: Listener) -> None:
-        async with Connections(door(mosquitto), ["e2e-1"], {}, frozenset(["e2e-1"])) as connections:
+        async with Connections(endpoints(mosquitto), ["e2e-1"], {}, frozenset(["e2e-1"])) as connections:
             await connections.connected()
             connections.send("e2e-1", publications("e2e-1", 0, 10, acknowledged=True))
             await until(lambda: connections.totals.acknowledged == 10)
@@ -190,7 +190,7 @@ def test_a_message_is_open_until_kafka_is_said_to_hold_it(mosquitto: MosquittoSe
 
 def test_what_kafka_is_not_said_to_hold_is_sent_again_after_a_reconnect(mosquitto: MosquittoServer) -> None:
     async def run(listener: Listener) -> None:
-        async with Connections(door(mosquitto), ["again-1"], {}, frozenset(["again-1"])) as connections:
+        async with Connections(endpoints(mosquitto), ["again-1"], {}, frozenset(["again-1"])) as connections:
             await connections.connected()
             connections.send("again-1", publications("again-1", 0, 3, acknowledged=True))
             await until(lambda: connections.totals.acknowledged == 3)
@@ -213,7 +213,7 @@ def test_with_a_certificate_of_its_own_a_device_speaks_tls(mosquitto: MosquittoS
     assert (tmp_path / "keys" / "tls-1.pem").stat().st_mode & 0o077 == 0
 
     async def run() -> None:
-        async with Connections(Door(mosquitto.tls_url, tls), ["tls-1"], {}, frozenset()) as connections:
+        async with Connections(Endpoints(mosquitto.tls_url, tls), ["tls-1"], {}, frozenset()) as connections:
             await connections.connected()
             connections.send("tls-1", publications("tls-1", 0, 500))
             await connections.done()

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from local.fleet import payloads
-from local.fleet.plan import Message, Plan, Wish
+from local.fleet.plan import Message, Plan, Workload
 from local.fleet.population import Form
 from local.fleet.publication import Publication
 from local.fleet.schedule import Fate, Mix
@@ -15,7 +15,7 @@ from schemas.vocabulary import Transport
 from streams.access.decode import Decoded, Decoder
 
 MIX = Mix(denied=0.05, dead_letters=0.1, duplicates=0.0, reboots=0.0)
-WISH = Wish(devices=200, rate=600, seconds=5, seed=3, boot=9, start_ms=1_700_000_000_000, mix=MIX)
+WORKLOAD = Workload(devices=200, rate=600, seconds=5, seed=3, boot=9, start_ms=1_700_000_000_000, mix=MIX)
 
 
 def properties_of(publication: Publication) -> dict[str, str]:
@@ -44,13 +44,13 @@ def row(plan: Plan, message: Message) -> dict[str, Any]:
         "transport": Transport.MQTT,
         "qos": 1,
         "retain": False,
-        "received_at": WISH.start_ms,
+        "received_at": WORKLOAD.start_ms,
     } | {name: given.get(name) for name in ("content_type", "ts", "boot", "seq")}
 
 
 @pytest.fixture(scope="module")
 def decoded() -> tuple[Plan, list[Message], Decoded]:
-    plan = Plan(WISH)
+    plan = Plan(WORKLOAD)
     messages = [message for tick in plan.ticks() for message in tick.messages]
     batch = pa.RecordBatch.from_pylist([row(plan, message) for message in messages], schema=raw.SCHEMA)
     return plan, messages, Decoder().decode(batch)
@@ -105,8 +105,8 @@ def test_times_are_the_devices_own(decoded: tuple[Plan, list[Message], Decoded])
     good = [messages[number].fate is not Fate.DEAD_LETTER for number in found.row.tolist()]
     times = found.time_ms[good]
     assert times.min() < times.max()
-    assert WISH.start_ms - 60_000 <= times.min()
-    assert times.max() <= WISH.start_ms + 5_000
+    assert WORKLOAD.start_ms - 60_000 <= times.min()
+    assert times.max() <= WORKLOAD.start_ms + 5_000
 
 
 def test_a_forbidden_message_is_well_formed_and_on_a_channel_of_others(

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.fleet import faults, payloads
-from local.fleet.plan import Message, Plan, Wish
+from local.fleet.plan import Message, Plan, Workload
 from local.fleet.population import CHILDREN, Form, build
 from local.fleet.schedule import Clock, Cycle, Fate, Mix, Schedule
 from schemas.topics import is_device_id
 from schemas.vocabulary import Role
 
 START_MS = 1_700_000_000_000
-WISH = Wish(devices=200, rate=500, seconds=20, seed=7, boot=1_700_000_000, start_ms=START_MS)
-WISHES = st.builds(
-    Wish,
+WORKLOAD = Workload(devices=200, rate=500, seconds=20, seed=7, boot=1_700_000_000, start_ms=START_MS)
+WORKLOADS = st.builds(
+    Workload,
     devices=st.integers(1, 300),
     rate=st.sampled_from([1.0, 7.3, 400.0]),
     seconds=st.sampled_from([0.5, 4.7]),
@@ -33,18 +33,18 @@ def all_of(plan: Plan) -> list[Message]:
     return [message for tick in plan.ticks() for message in tick.messages]
 
 
-def test_the_same_wish_gives_the_same_bytes() -> None:
-    assert all_of(Plan(WISH)) == all_of(Plan(WISH))
-    assert Plan(WISH).labels() == Plan(WISH).labels()
+def test_the_same_workload_gives_the_same_bytes() -> None:
+    assert all_of(Plan(WORKLOAD)) == all_of(Plan(WORKLOAD))
+    assert Plan(WORKLOAD).labels() == Plan(WORKLOAD).labels()
 
 
 def test_another_seed_gives_other_bytes() -> None:
-    assert all_of(Plan(WISH)) != all_of(Plan(replace(WISH, seed=8)))
+    assert all_of(Plan(WORKLOAD)) != all_of(Plan(replace(WORKLOAD, seed=8)))
 
 
 def test_shares_are_exact() -> None:
-    expected = Plan(WISH).expected()
-    mix = WISH.mix
+    expected = Plan(WORKLOAD).expected()
+    mix = WORKLOAD.mix
     assert expected.messages == 10_000
     # two lanes, each rounded down
     assert expected.denied == pytest.approx(mix.denied * 10_000, abs=2)
@@ -54,12 +54,12 @@ def test_shares_are_exact() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(WISHES)
-def test_what_is_sent_is_what_is_expected(wish: Wish) -> None:
-    plan = Plan(wish)
+@given(WORKLOADS)
+def test_what_is_sent_is_what_is_expected(workload: Workload) -> None:
+    plan = Plan(workload)
     found, expected = all_of(plan), plan.expected()
     by_fate = Counter(message.fate for message in found)
-    assert len(found) == expected.messages == wish.messages
+    assert len(found) == expected.messages == workload.messages
     assert by_fate[Fate.ACCEPTED] == expected.accepted
     assert by_fate[Fate.DENIED] == expected.denied
     assert by_fate[Fate.DEAD_LETTER] == expected.dead_letters
@@ -67,17 +67,17 @@ def test_what_is_sent_is_what_is_expected(wish: Wish) -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(WISHES)
-def test_seq_counts_up_within_a_boot_and_a_duplicate_repeats_the_message_before(wish: Wish) -> None:
+@given(WORKLOADS)
+def test_seq_counts_up_within_a_boot_and_a_duplicate_repeats_the_message_before(workload: Workload) -> None:
     last: dict[int, Message] = {}
-    for message in all_of(Plan(wish)):
+    for message in all_of(Plan(workload)):
         before = last.get(message.device)
         if message.fate is Fate.DUPLICATE:
             assert before is not None
             assert message[2:] == before[2:]
             continue
         if before is None:
-            assert (message.boot, message.seq) == (wish.boot, 0)
+            assert (message.boot, message.seq) == (workload.boot, 0)
         elif message.boot == before.boot:
             assert message.seq == before.seq + 1
         else:
@@ -86,7 +86,7 @@ def test_seq_counts_up_within_a_boot_and_a_duplicate_repeats_the_message_before(
 
 
 def test_devices_with_http_send_no_broken_messages_and_no_properties() -> None:
-    plan = Plan(WISH)
+    plan = Plan(WORKLOAD)
     by_http = {i for i, m in enumerate(plan.population.members) if m.http}
     found = [message for message in all_of(plan) if message.device in by_http]
     assert found
@@ -95,13 +95,13 @@ def test_devices_with_http_send_no_broken_messages_and_no_properties() -> None:
 
 def test_ticks_are_due_at_the_rate() -> None:
     count = 0
-    for tick in Plan(WISH).ticks():
+    for tick in Plan(WORKLOAD).ticks():
         count += len(tick.messages)
-        assert count == pytest.approx(tick.due_ms / 1000 * WISH.rate, abs=2)
+        assert count == pytest.approx(tick.due_ms / 1000 * WORKLOAD.rate, abs=2)
 
 
 def test_a_device_that_dropped_out_is_silent() -> None:
-    plan = Plan(replace(WISH, devices=400))
+    plan = Plan(replace(WORKLOAD, devices=400))
     silent = [label for label in plan.labels() if label.fault == "drop_out"]
     assert silent
     ids = [m.id for m in plan.population.members]
@@ -133,7 +133,7 @@ def test_a_stuck_sensor_repeats_itself_and_a_spike_is_far_off() -> None:
 
 
 def test_labels_name_devices_metrics_and_times_inside_the_run() -> None:
-    plan = Plan(WISH)
+    plan = Plan(WORKLOAD)
     labels = plan.labels()
     members = {m.id: m for m in plan.population.members}
     assert {label.fault for label in labels} == {"spike", "drift", "stuck", "drop_out"}

@@ -51,8 +51,8 @@ def test_a_day_at_the_speed_of_a_day_a_minute_takes_a_minute() -> None:
     assert steps[-1].due_s == pytest.approx(60, abs=0.2)
 
 
-class Held:
-    """A store that holds what it is told."""
+class MemoryStore:
+    """A store in memory."""
 
     def __init__(self, rows: list[tuple[int, float]]) -> None:
         self._rows = Counter(rows)
@@ -74,6 +74,6 @@ class Held:
 )
 def test_what_differs_is_named(stored: list[tuple[int, float]], message: str) -> None:
     wanted = series([(0, 1.0), (0, 1.0), (1, 2.0)])
-    verify([wanted], 1, Held(list(wanted.rows)))
+    verify([wanted], 1, MemoryStore(list(wanted.rows)))
     with pytest.raises(ReplayError, match=message):
-        verify([wanted], 1, Held(stored))
+        verify([wanted], 1, MemoryStore(stored))

@@ -52,12 +52,12 @@ def test_rows_without_a_value_are_counted_and_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("timestamp,value\n0,1\nyesterday,2\n", "a.csv:3: 'yesterday' is no time"),
-        ("timestamp,value\n0,one\n", "a.csv:2: 'one' is no number"),
+        ("timestamp,value\n0,1\nyesterday,2\n", "a.csv:3: 'yesterday' is not a time"),
+        ("timestamp,value\n0,one\n", "a.csv:2: 'one' is not a number"),
         ("timestamp,value\n0,inf\n", "a.csv:2: inf is infinite"),
         ("timestamp,value\n0,1e300\n", "a.csv:2: 1e300 is infinite or beyond"),
         ("timestamp,value\n0\n", "a.csv:2: expected a time and a value, found 1 columns"),
-        ("timestamp,value\nnan,1\n", "a.csv:2: 'nan' is no time"),
+        ("timestamp,value\nnan,1\n", "a.csv:2: 'nan' is not a time"),
         ("timestamp,value\n", "no row with a time and a value"),
         ("", "no row with a time and a value"),
     ],

@@ -153,7 +153,7 @@ def _texts(strings: Strings, string: Int32, first: Any) -> Any:
 
 
 def _children(strings: Strings, string: Int32, first: Any) -> tuple[Int32 | None, tuple[str, ...], Int64]:
-    """(codes, ids, readings whose child is no device id)."""
+    """(codes, ids, readings whose child is not a valid device id)."""
     given = positions(string >= 0)
     if not len(given):
         return None, (), given

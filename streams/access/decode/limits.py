@@ -27,7 +27,7 @@ RULES: Final = {
     "shape": "no readings where they are expected, too many, or too deep",
     "metric_name": "a name against the grammar",
     "number": "not finite, or beyond 2^63",
-    "device": "a child that is no device id",
+    "device": "a child whose id is not valid",
     "ts": "a time that is none",
     "boot": "no number, or property and payload contradict each other",
     "seq": "no number, or property and payload contradict each other",

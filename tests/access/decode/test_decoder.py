@@ -111,7 +111,7 @@ def test_children_are_numbered_as_they_are_met_and_a_device_that_names_itself_is
         got = Decoder(few).decode(rows)
         assert got.child is not None
         assert got.child.tolist() == [0, 1, -1, -1, -1] and list(got.children) == ["x-2", "x-1"]
-        assert got.dead == {4: "device: 'X' is no device id"}
+        assert got.dead == {4: "device: 'X' is not a valid device id"}
 
 
 def test_an_unknown_content_type_is_a_dead_letter_and_parameters_and_case_do_not_matter() -> None:

@@ -59,7 +59,7 @@ def _columns(payload: bytes) -> list[list[Any]]:
 def _check(schema: pa.Schema) -> None:
     """Names and types of the columns."""
     if len(set(schema.names)) < len(schema.names):
-        raise Invalid("shape", "a column stands twice")
+        raise Invalid("shape", "duplicate column")
     for field in schema:
         if field.name not in _COLUMNS:
             raise Invalid("shape", f"column {shown(field.name)} is not known; known are {', '.join(_COLUMNS)}")
@@ -95,7 +95,7 @@ def _reading(metric: Any, value: Any, text: Any, device: Any, time_ms: Any) -> R
     if type(metric) is not str or not is_metric(metric):
         raise Invalid("metric_name", f"{shown(metric)} does not match [A-Za-z0-9_.-]{{1,64}}")
     if device is not None and not is_child(device):
-        raise Invalid("device", f"{shown(device)} is no device id")
+        raise Invalid("device", f"{shown(device)} is not a valid device id")
     if time_ms is not None and abs(time_ms) >= MAX_WHOLE:
         raise Invalid("ts", f"{shown(time_ms)} ms is beyond 2^53")
     at = NO_TIME if time_ms is None else time_ms

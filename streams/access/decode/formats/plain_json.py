@@ -44,7 +44,7 @@ def child_of(value: object) -> str | None:
     """The device id of a `device` key. Raises Invalid."""
     if value is None or (type(value) is str and is_child(value)):
         return value
-    raise Invalid("device", f"{shown(value)} is no device id")
+    raise Invalid("device", f"{shown(value)} is not a valid device id")
 
 
 def flatten(
@@ -73,7 +73,7 @@ def flatten(
 
 
 def _identity(objects: list[Any]) -> tuple[int, int]:
-    """boot and seq of the message. Raises Invalid, also when one of them is no object."""
+    """boot and seq of the message. Raises Invalid, also when one of them is not an object."""
     first = objects[0]
     if type(first) is not dict:
         raise Invalid("shape", "expected an object or an array of objects")

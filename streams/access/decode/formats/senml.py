@@ -145,7 +145,7 @@ def split(name: str) -> tuple[str | None, str]:
         return None, _metric(name)
     child = child.lower()
     if not is_child(child):
-        raise Invalid("device", f"{shown(child)} in SenML name {shown(name)} is no device id")
+        raise Invalid("device", f"{shown(child)} in SenML name {shown(name)} is not a valid device id")
     return child, _metric(rest)
 
 
