@@ -1,6 +1,7 @@
 """Builds the relay and runs it in a thread of its own."""
 
 import asyncio
+from typing import Final
 
 from control.relay.relay import Relay
 from control.relay.settings import RelaySettings
@@ -10,11 +11,16 @@ from runtime.probes import Probes
 from runtime.tasks import in_thread
 from schemas import topics
 
+HANG_S: Final = 120.0
+"""Without progress of the relay's thread for so long, it is not live. It makes some at least every second, also while
+Kafka is away; only a commit may wait longer for an answer."""
+
 
 class Loop:
     """Part of the service: steps the relay until told to stop."""
 
     def __init__(self, relay: Relay, silence_s: float) -> None:
+        """`silence_s`: without a tick for so long, it is not ready."""
         self._relay = relay
         self._silence_s = silence_s
         self._task: asyncio.Task[None] | None = None
@@ -43,7 +49,8 @@ async def serve(settings: RelaySettings) -> None:
     """Run until told to stop."""
     await in_thread(partitions_of_raw, settings)
     facts = await in_thread(wait_for_facts, settings, topics.CONTROL, topics.RAW)
-    loop = Loop(Relay(settings, facts[topics.CONTROL], facts[topics.RAW]), settings.silence_s)
     probes = Probes(settings.http_bind)
+    beat = probes.worker("relay", HANG_S)
+    loop = Loop(Relay(settings, facts[topics.CONTROL], facts[topics.RAW], beat), settings.silence_s)
     probes.checks["ticks"] = loop.wrong
     await lifecycle.run([loop], probes)

@@ -36,17 +36,22 @@ def _steady_ms() -> int:
 
 
 class Relay:
-    """`step` carries what is there and ticks when it is time; call it again and again. Errors are fatal."""
+    """`step` carries what is there and ticks when it is time; call it again and again. Errors are fatal.
+
+    `beat` is called in the thread that works: after each step, and while that waits for Kafka.
+    """
 
     def __init__(
         self,
         settings: RelaySettings,
         control: TopicFacts,
         raw: TopicFacts,
+        beat: Callable[[], None] = lambda: None,
         wall_ms: Callable[[], int] = _wall_ms,
         steady_ms: Callable[[], int] = _steady_ms,
     ) -> None:
         self.stopping = False
+        self._beat = beat
         self._ticked_at_ms = steady_ms()
         self._settings = settings
         self._generation = Generation(control.epoch, raw.epoch)
@@ -72,6 +77,7 @@ class Relay:
         self._consumer.assign([TopicPartition(topics.CONTROL, 0, self._position)])
         self._applied.applied(self._position)
         self._applied.start()
+        self._beat()
         log.info("relaying %s from offset %d", topics.CONTROL, self._position)
 
     def silent_s(self) -> float:
@@ -93,6 +99,7 @@ class Relay:
         if self._steady_ms() >= self._next_tick_ms:
             self._next_tick_ms = max(self._next_tick_ms + self._settings.tick_ms, self._steady_ms())
             self._tick()
+        self._beat()
 
     def _relay(self, messages: list[Message]) -> None:
         for message in messages:
@@ -107,6 +114,7 @@ class Relay:
     def _written(self) -> bool:
         """Wait until Kafka holds all; False when told to stop before that (it will be written again)."""
         while self._producer.flush(0.5):
+            self._beat()
             if self.stopping:
                 return False
         return True
@@ -134,6 +142,7 @@ class Relay:
                 )
                 return
             except BufferError:
+                self._beat()
                 self._producer.poll(0.1)
 
     def _commit(self) -> None:

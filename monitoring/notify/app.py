@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,9 @@ from schemas.vocabulary import Severity
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S: Final = 10.0
+"""Of one read or write of a socket; a server that answers byte by byte can hold a request for longer."""
+HANG_S: Final = 60.0
+"""Without progress for so long, beyond the time between two polls, it is not live."""
 _POST_ALERTS: Final = 500
 _KEEP_POLLS: Final = 12
 """An alert that is not sent for so many polls expires: a minute at the default interval."""
@@ -53,11 +56,13 @@ class Memory:
 
 
 class Notifier:
-    """Part of the service."""
+    """Part of the service. `beat` is called in the thread that works, after each poll and each request: a dependency
+    that is away is no reason to call the notifier hung."""
 
-    def __init__(self, settings: NotifySettings) -> None:
+    def __init__(self, settings: NotifySettings, beat: Callable[[], None] = lambda: None) -> None:
         endpoint(settings)  # a URL of another form ends the start, not each look
         self._settings = settings
+        self._beat = beat
         self._memory = Memory(settings.notify_state)
         self._sent = self._memory.load()
         self._options = AlertOptions(
@@ -80,11 +85,13 @@ class Notifier:
         return self._wrong
 
     def _run(self) -> None:
+        self._beat()
         while not self._stop.is_set():
             try:
                 self.once(round(time.time() * 1000))
             except Exception as error:
                 lifecycle.die(error, "notify")
+            self._beat()
             self._stop.wait(self._settings.notify_every_s)
 
     def once(self, now_ms: int) -> bool:
@@ -114,6 +121,7 @@ class Notifier:
         address = self._settings.alertmanager_url.rstrip("/") + "/api/v2/alerts"
         # without alerts an empty post: it shows that Alertmanager is up
         for at in range(0, max(1, len(alerts)), _POST_ALERTS):
+            self._beat()
             part = alerts[at : at + _POST_ALERTS]
             request = urllib.request.Request(  # noqa: S310 (an address from our settings)
                 address, orjson.dumps(part), {"Content-Type": "application/json"}
@@ -134,7 +142,7 @@ class Notifier:
 
 async def serve(settings: NotifySettings) -> None:
     """Run until SIGTERM."""
-    notifier = Notifier(settings)
     probes = Probes(settings.http_bind)
+    notifier = Notifier(settings, probes.worker("notify", settings.notify_every_s + HANG_S))
     probes.checks["incidents"] = notifier.wrong
     await lifecycle.run([notifier], probes)

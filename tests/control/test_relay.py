@@ -1,5 +1,7 @@
 """The relay against a real Kafka."""
 
+import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
+from control.relay.app import Loop
 from control.relay.relay import Relay
 from control.relay.settings import RelaySettings
 from runtime.kafka import clients, topics
+from runtime.probes import Probes
 from runtime.settings import KafkaSettings
+from runtime.tasks import in_thread
 from schemas import topics as names
 from schemas.control import FORMAT, FORMAT_HEADER, POLICY_KEY, Device, device_key
 from schemas.headers import Version
@@ -21,6 +26,7 @@ from tests.bridge.conftest import PARTITIONS
 from tests.bridge.processes import Service
 from tests.bridge.raw_reader import RawReader, RawRecord
 from tests.servers import KafkaServer
+from tests.support.waiting import WITHIN_S, wait_for_async
 
 
 @pytest.fixture
@@ -129,6 +135,38 @@ def test_a_tick_is_withheld_while_our_clock_is_off(settings: KafkaSettings, raw:
         assert all(abs(r.appended_at_ms - int(r.headers["time"])) < 2_000 for r in _ticks(raw))
     finally:
         relay.close()
+
+
+def test_a_relay_whose_thread_hangs_is_not_live_though_the_event_loop_runs(settings: KafkaSettings) -> None:
+    hang, go_on = threading.Event(), threading.Event()
+
+    def wall_ms() -> int:
+        if hang.is_set():
+            go_on.wait()
+        return time.time_ns() // 1_000_000
+
+    async def hangs() -> None:
+        facts = await in_thread(topics.facts, settings, names.CONTROL, names.RAW)
+        own: Any = RelaySettings(kafka_bootstrap=settings.kafka_bootstrap, tick_ms=50)
+        beat = probes.worker("relay", 3.0)
+        loop = Loop(Relay(own, facts[names.CONTROL], facts[names.RAW], beat, wall_ms), 10.0)
+        await loop.start()
+        try:
+            await wait_for_async(lambda: loop.wrong() is None and not probes.wrong(False), "the relay to be live")
+            hang.set()
+            await wait_for_async(lambda: "relay" in probes.wrong(False), "/health/live to notice the thread")
+            go_on.set()
+            await wait_for_async(lambda: not probes.wrong(False), "the relay to be live again")
+        finally:
+            go_on.set()
+            await loop.stop()
+
+    probes = Probes("127.0.0.1:0", silence_s=WITHIN_S)
+    probes.start()
+    try:
+        asyncio.run(hangs())
+    finally:
+        probes.stop()
 
 
 def _step_for(relay: Relay, seconds: float) -> None:

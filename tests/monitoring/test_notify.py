@@ -1,5 +1,9 @@
 """Incidents become alerts: the rule by tables, the way by the real ClickHouse and the real Alertmanager."""
 
+import asyncio
+import contextlib
+import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,12 +18,13 @@ from monitoring.notify.core import AlertOptions, Incident, Sent, begin, plan_ale
 from monitoring.notify.settings import NotifySettings
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import RefusedError
+from runtime.probes import Probes
 from schemas.vocabulary import Severity
 from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from tests.monitoring.servers import Alertmanager
 from tests.servers import ClickHouseServer
-from tests.support.waiting import wait_for
+from tests.support.waiting import WITHIN_S, wait_for
 
 S = 1000
 NOW = 1_700_000_000 * S
@@ -119,6 +124,39 @@ def test_the_memory_outlives_and_what_cannot_be_read_is_refused(tmp_path: Path) 
     (tmp_path / "told.json").write_text("[1]")
     with pytest.raises(RefusedError, match="remove it"):
         memory.load()
+
+
+@pytest.fixture
+def endless() -> Iterator[int]:
+    """The port of a server whose answer never ends: a byte comes in time for every read, and no last one."""
+    over = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nX-Filler: ")
+                while not over.wait(0.05):
+                    self.request.sendall(b"x")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        over.set()
+        server.shutdown()
+
+
+def test_a_notifier_that_hangs_in_a_request_is_not_live(endless: int, tmp_path: Path) -> None:
+    settings = NotifySettings(clickhouse_url=f"http://someone@127.0.0.1:{endless}/x", notify_state=tmp_path / "told")
+    probes = Probes("127.0.0.1:0", silence_s=WITHIN_S)
+    probes.start()
+    try:
+        hangs = Notifier(settings, probes.worker("notify", 0.5))
+        asyncio.run(hangs.start())
+        wait_for(lambda: "notify" in probes.wrong(False), "/health/live to notice the thread")
+        asyncio.run(hangs.stop())
+    finally:
+        probes.stop()
 
 
 # ---- the way, with the real servers

@@ -122,6 +122,19 @@ def test_readiness_follows_the_checks_and_names_what_is_wrong(probes: Probes) ->
     assert b"python_info" in _get(probes.port, "/metrics")[1]
 
 
+def test_a_worker_that_goes_silent_turns_live_red_though_the_loop_beats(probes: Probes) -> None:
+    beat = probes.worker("records", silence_s=0.2)
+    probes.beat()
+    assert "records" not in probes.wrong(False), "before its first beat it may wait for what it needs"
+    beat()
+    deadline = time.monotonic() + 5
+    while b'"records":"no beat' not in _get(probes.port, "/health/live")[1]:
+        probes.beat()
+        assert time.monotonic() < deadline
+    beat()
+    assert "records" not in probes.wrong(False)
+
+
 def test_a_loop_that_does_not_beat_is_not_live(probes: Probes) -> None:
     probes.beat()
     assert _get(probes.port, "/health/live")[0] == 200
