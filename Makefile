@@ -51,7 +51,7 @@ soak: setup ## ten minutes at full load: memory stays flat
 docs: setup ## regenerate the parts of docs/ that come from code
 	$(PY) -m docs.generate
 
-lock: ## resolve the dependencies anew (needs uv)
+lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml --extra local --extra dev -o requirements/all.lock $(LOCK)
 	uv pip compile pyproject.toml --constraint requirements/all.lock -o requirements/services.lock $(LOCK)
 LOCK := --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q

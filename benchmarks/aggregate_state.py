@@ -54,13 +54,13 @@ def filled(windowing: Windowing, devices: int = DEVICES, each: int = EACH) -> St
 
 def _control(windowing: Windowing) -> Record:
     mark = tuple(h for h in raw_control(Version(0, 0), settings_key("aggregate")) if h[0] in ("version", "key"))
-    told = ReadingsHeaders(Kind.CONTROL, 0, control=mark)
-    return Record(0, 0, 0, 0, Kind.CONTROL, dict(told.encode()), windowing.encode())
+    headers = ReadingsHeaders(Kind.CONTROL, 0, control=mark)
+    return Record(0, 0, 0, 0, Kind.CONTROL, dict(headers.encode()), windowing.encode())
 
 
 def _data(rows: pa.RecordBatch) -> Record:
-    told = ReadingsHeaders(Kind.DATA, NOW_MS, Counts(readings=len(rows)))
-    return Record(0, 1, 0, 1, Kind.DATA, dict(told.encode()), ipc.encode(rows))
+    headers = ReadingsHeaders(Kind.DATA, NOW_MS, Counts(readings=len(rows)))
+    return Record(0, 1, 0, 1, Kind.DATA, dict(headers.encode()), ipc.encode(rows))
 
 
 def bytes_a_series(state: State) -> float:

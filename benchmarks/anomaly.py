@@ -134,8 +134,8 @@ class Bed:
     def _put(self, partition: int, headers: ReadingsHeaders, value: bytes) -> None:
         src = self._src[partition]
         self._src[partition] += 1
-        told = [*headers.encode(), *Provenance(0, src, src - 1).encode()]
-        self._out.produce(names.READINGS, value, partition=partition, headers=told)
+        stamped = [*headers.encode(), *Provenance(0, src, src - 1).encode()]
+        self._out.produce(names.READINGS, value, partition=partition, headers=stamped)
 
     def answered(self, reader: Consumer) -> bool:
         """Whether each tick has its record of telemetry.incidents."""

@@ -132,9 +132,9 @@ class Bed:
             self._put(partition, ReadingsHeaders(Kind.DATA if rows else Kind.TICK, time_ms, counts), value)
         assert self.out.flush(60) == 0
 
-    def _put(self, partition: int, told: ReadingsHeaders, value: bytes) -> None:
+    def _put(self, partition: int, headers: ReadingsHeaders, value: bytes) -> None:
         src = self.src[partition]
-        found = told.encode() + Provenance(0, src, src - 1).encode()
+        found = headers.encode() + Provenance(0, src, src - 1).encode()
         self.out.produce(names.READINGS, value, partition=partition, headers=found)
         self.src[partition] += 1
 

@@ -86,7 +86,7 @@ class Worker:
         return found
 
     def wait_series(self, count: int) -> dict[str, float]:
-        """The metrics, once they tell of so many series."""
+        """The metrics, once they count so many series."""
         begin = time.monotonic()
         while (now := self.figures()).get("millrace_stage_state_items") != count:
             self._alive(begin)

@@ -116,7 +116,8 @@ class Writer:
             await asyncio.sleep(_POLL_S)
         if self.intake.closed:
             log.warning(
-                "stopping with groups unacknowledged: they come again", extra={"groups": len(self.intake.closed)}
+                "stopping with unacknowledged groups: their senders will send them again",
+                extra={"groups": len(self.intake.closed)},
             )
         return not self.intake.closed
 

@@ -106,7 +106,7 @@ def _broken(key: str, value: bytes | None) -> str | None:
 
 
 def mark(settings: KafkaSettings, incident: str) -> Mark | None:
-    """What was said of an incident; None when nothing was, or it cannot be read. Raises RetryableError."""
+    """The last mark on an incident; None when there is none, or it cannot be read. Raises RetryableError."""
     key = mark_key(incident)
     message = log.read(settings, _of(key)).get(key)
     try:

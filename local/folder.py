@@ -12,7 +12,7 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DataFolderError(MillraceError):
-    """The data folder cannot be used; the message says why and which command mends it."""
+    """The data folder cannot be used; the message says why and which command fixes it."""
 
 
 def prepare(data: Path) -> Path:

@@ -18,7 +18,7 @@ def split(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         return host[1:-1], int(port)
     if ":" in host or "[" in host or "]" in host:
-        raise ValueError(f"an IPv6 address stands in brackets, as in [::1]:{port}")
+        raise ValueError(f"write an IPv6 address in brackets, as in [::1]:{port}")
     return host, int(port)
 
 

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 DELAY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Buckets, seconds, for every histogram of a delay or duration: fine around the 1 s and 2 s that are promised."""
 
-READY = Gauge("millrace_ready", "1 while /health/ready says that all is well")
-LIVE = Gauge("millrace_live", "1 while the event loop and all workers make progress, as /health/live says")
+READY = Gauge("millrace_ready", "1 while /health/ready answers 200")
+LIVE = Gauge("millrace_live", "1 while /health/live answers 200: the event loop and all workers make progress")
 FAILED = Gauge("millrace_check_failed", "1 for each check of readiness that fails now", ["check"])
 
 Check = Callable[[], str | None]

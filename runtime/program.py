@@ -1,4 +1,4 @@
-"""What `python -m SERVICE` does: load the settings, configure the logs, serve until told to stop."""
+"""What `python -m SERVICE` does: load the settings, configure the logs, serve until asked to stop."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -56,7 +56,7 @@ class KafkaSettings:
 class ServiceSettings:
     """What every service needs."""
 
-    instance: str = setting("0", doc="tells several processes of one service apart; unique")
+    instance: str = setting("0", doc="name of this process among those of its service; unique")
     http_bind: Listen = setting(
         Listen("127.0.0.1:0"), doc="host:port of /metrics and /health; port 0 chooses a free one, * is every address"
     )

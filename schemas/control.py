@@ -5,7 +5,7 @@ Keys of `platform.control` and their JSON values:
     settings/{stage} settings of a stage as checked, JSON
     good/policy, good/settings/{stage}   copies, written in the same transaction as what they are copies of
     device/{id}     {"role", "state", "parent": id or null, "labels": {...}, "token": sha256 hex or null}
-    mark/{incident} what an operator said of an incident: see Mark
+    mark/{incident} an operator's mark on an incident: see Mark
     heartbeat/{who} a clock probe of the relay; not relayed
     topic/{name}    {"topic_id", "epoch", "partitions"}   copies of those in `platform.facts`, for releases before 0.2
 
@@ -177,8 +177,8 @@ def read_device(key: str, value: bytes | None) -> tuple[Device, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What an operator said of an incident. `device` is the publisher in whose partition the series lives, null for an
-    incident of a group. `at_ms`: when the operator said it.
+    """An operator's mark on an incident. `device` is the publisher in whose partition the series lives, null for an
+    incident of a group. `at_ms`: when the operator set it.
 
     What the incident is about, as telemetry.incidents says, so that nobody need remember every incident: `scope`,
     `subject` (device, or value of the group), `channel`, `metric` and `detector`. `more`: fields that this release does
@@ -255,9 +255,9 @@ def _object(key: str, value: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise ContractError(f"control record {key!r} is no JSON: {error}") from None
+        raise ContractError(f"control record {key!r} is not valid JSON: {error}") from None
     if not isinstance(body, dict):
-        raise ContractError(f"control record {key!r} is no JSON object")
+        raise ContractError(f"control record {key!r} is not a JSON object")
     return body
 
 

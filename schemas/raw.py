@@ -13,8 +13,8 @@ Version 1.
     received_at   when the bridge read it
     replay_of     "epoch/partition/offset/row" of the row this one replays; set by the platform only
 
-Rows of transport PLATFORM are no messages: the bridge tells in band what the broker said of a device. Their topic is
-`p/{device}/connected` or `p/{device}/disconnected`, their payload a JSON object ("reason", "address" as far as known).
+Rows of transport PLATFORM are no messages: the bridge reports in band what the broker logged of a device. Their topic
+is `p/{device}/connected` or `p/{device}/disconnected`, their payload a JSON object ("reason", "address" where known).
 """
 
 from collections.abc import Mapping

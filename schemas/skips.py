@@ -1,4 +1,4 @@
-"""Skips: records of a topic that an operator told a stage to step over, and stages told to start again. Pure.
+"""Skips: records of a topic that a stage skips by an operator's order, and stages that start from an empty state. Pure.
 
 Both live in `platform.facts`, as JSON, and are read by every worker when partitions are assigned to it, before it
 applies the first record of them; a reader that meets a record which it cannot read looks again before it stops.
@@ -6,9 +6,9 @@ applies the first record of them; a reader that meets a record which it cannot r
     skip/{stage}/{partition}/{epoch}/{offset}   Skip    the record at `offset` of `topic` (epoch as in `topic/{topic}`)
     reset/{stage}/{partition}                   Reset   the next start of the partition ignores its snapshots, or a loss
 
-`{stage}` is the stage that was told; the sink, which reads all topics, obeys those of any stage for a record that it
-cannot read itself: `Skips.of_topic`. What a skipped record counts for follows from its headers alone (`declared`), so
-that the stage that answers it and the sink that counts it agree, and the ledger closes.
+`{stage}` is the stage that was ordered to skip; the sink, which reads all topics, obeys those of any stage for a record
+that it cannot read itself: `Skips.of_topic`. What a skipped record counts for follows from its headers alone
+(`declared`), so that the stage that answers it and the sink that counts it agree, and the ledger closes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ class Skips:
         return self.of_stage.get((stage, partition, epoch), {})
 
     def topic(self, topic: str, partition: int, epoch: int) -> Mapping[int, Skip]:
-        """Skips by offset, whichever stage was told."""
+        """Skips by offset, for any stage."""
         return self.of_topic.get((topic, partition, epoch), {})
 
 

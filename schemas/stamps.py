@@ -17,7 +17,7 @@ def whole_number(text: str) -> int:
     """boot or seq. Raises ContractError."""
     if _is_whole(text) and (number := int(text)) < MAX_WHOLE:
         return number
-    raise ContractError(f"{text[:40]!r} is no whole number from 0 below 2^53")
+    raise ContractError(f"{text[:40]!r} is not a whole number from 0 below 2^53")
 
 
 def time_ms(text: str) -> int:

@@ -91,7 +91,7 @@ _PLATFORM: Final = re.compile(f"p/({DEVICE_ID})/(connected|disconnected)").fullm
 
 
 def platform_topic(device: str, event: Literal["connected", "disconnected"]) -> str:
-    """Topic of a row by which the bridge tells in band what the broker said of a device. Nobody can publish there."""
+    """Topic of a row by which the bridge reports what the broker logged of a device. No client can publish there."""
     return f"p/{device}/{event}"
 
 

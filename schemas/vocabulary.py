@@ -4,10 +4,10 @@ from enum import IntEnum, IntFlag, StrEnum
 
 
 class Verdict(IntEnum):
-    """The fate of one message. Every raw row gets exactly one.
+    """The verdict on one message. Every raw row gets exactly one.
 
-    EVENT is no fate but a row of telemetry.readings that tells what happened to a device: what an accepted message
-    outside of telemetry says, or what the platform itself saw (a connect, a disconnect).
+    EVENT is not a verdict on a message but a row of telemetry.readings that reports an event of a device: what an
+    accepted message outside of telemetry says, or what the platform itself saw (a connect, a disconnect).
     """
 
     ACCEPTED = 0
@@ -61,7 +61,7 @@ class Severity(IntEnum):
 
 
 class IncidentState(StrEnum):
-    """What a row of telemetry.incidents tells."""
+    """What a row of telemetry.incidents reports."""
 
     OPENED = "opened"
     UPDATED = "updated"

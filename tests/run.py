@@ -39,7 +39,7 @@ def verdict(beside: set[str], alone: set[str], reasons: dict[str, str]) -> tuple
             lines.append(f"flaky {name}: passes alone; known: {reasons[name]}")
         else:
             code = 1
-            lines.append(f"FAILED {name}: beside others only; mend it, or list it with a reason in tests/flaky.txt")
+            lines.append(f"FAILED {name}: only beside others; fix it, or list it with a reason in tests/flaky.txt")
     return code, lines
 
 

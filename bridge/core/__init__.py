@@ -13,5 +13,5 @@ per message. Callbacks must not raise and must not block.
 
 What does not fit a Kafka record never blocks the flow: of a payload above `payload_bytes` the first KiB is kept and the
 row's content type becomes schemas.raw.CUT, which access files as a dead letter `too_large`. Configure the edge to
-refuse such messages (mosquitto `message_size_limit`, HTTP 413) so that the sender hears of it.
+refuse such messages (mosquitto `message_size_limit`, HTTP 413) so that the sender gets an error.
 """

@@ -25,7 +25,7 @@ class _TlsError(FatalError):
 
 
 async def serve(settings: HttpSettings) -> None:
-    """Run until told to stop."""
+    """Run until asked to stop."""
     try:
         tls = settings.tls_context()
     except OSError as error:

@@ -17,7 +17,7 @@ READING = Gauge("millrace_http_reading_bytes", "Bytes of bodies that are being r
 CONNECTIONS = Gauge("millrace_http_connections", "Connections open, TLS handshakes in progress included.")
 REFUSED = Counter(
     "millrace_http_connections_refused",
-    "Connections told 503, or closed before their TLS handshake, because too many were open.",
+    "Connections answered with 503, or closed before their TLS handshake, because too many were open.",
 )
 DEVICES = Gauge("millrace_http_devices", "Devices that have a token.")
 

@@ -15,12 +15,12 @@ from runtime.settings import KafkaSettings, ServiceSettings, setting
 class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
     """Everything `python -m bridge.http` reads."""
 
-    linger_ms: int = setting(50, doc="longest wait of a row for company, milliseconds", low=1, high=5_000)
+    linger_ms: int = setting(50, doc="longest wait of a row for others to batch with, milliseconds", low=1, high=5_000)
     listen: Listen = setting(
         Listen("127.0.0.1:8080"), doc="host:port for devices; port 0 chooses a free one, * is every address"
     )
     tls_cert_file: Path | None = setting(
-        None, doc="certificate chain (PEM); without it devices speak plain HTTP", readable=True
+        None, doc="certificate chain (PEM); without it devices use plain HTTP", readable=True
     )
     tls_key_file: Path | None = setting(None, doc="the key of that certificate", readable=True)
     max_body_bytes: int = setting(4 << 20, doc="longest body as sent", low=1_024, high=64 << 20)

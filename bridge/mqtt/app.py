@@ -14,7 +14,7 @@ from runtime.tasks import in_thread
 
 
 async def serve(settings: MqttSettings) -> None:
-    """Run until told to stop."""
+    """Run until asked to stop."""
     partitions = await in_thread(partitions_of_raw, settings)
     intake = Intake(partitions, settings.limits(partitions))
     writer = Writer(intake, producer(settings, settings.budget_bytes), settings)

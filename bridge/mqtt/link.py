@@ -33,7 +33,7 @@ class Link:
         self._writer = writer
         self._outgoing = Outgoing()
         self._malformed = self._dropped = 0
-        self._lines = self._told = 0
+        self._lines = self._events = 0
         writer.on_pause.append(self._on_pause)
 
     @property
@@ -47,19 +47,19 @@ class Link:
 
     def took(self, rows: int, size_bytes: int) -> None:
         """Of `rows` some may have been lines of the log."""
-        lines, told, self._lines, self._told = self._lines, self._told, 0, 0
-        self._writer.added(rows - lines, size_bytes, told)
-        if told:
-            metrics.CONNECTIONS.inc(told)
+        lines, events, self._lines, self._events = self._lines, self._events, 0, 0
+        self._writer.added(rows - lines, size_bytes, events)
+        if events:
+            metrics.CONNECTIONS.inc(events)
 
     def _line(self, row: Row) -> None:
-        """What a line of the broker's log tells of a device takes its place among the device's messages."""
+        """A connect or disconnect in the broker's log becomes a row among the device's messages."""
         self._lines += 1
-        told = connects.parse(row[2])
-        if told is not None:
-            found = connects.platform_row(told, row[5])
+        event = connects.parse(row[2])
+        if event is not None:
+            found = connects.platform_row(event, row[5])
             self.intake.route(found[1])[0](found)
-            self._told += 1
+            self._events += 1
 
     def read(self, dropped: int) -> None:
         """One read is done; it dropped so many QoS 0 messages."""
@@ -85,7 +85,7 @@ class Link:
         self._on_pause(True)
 
     def answer(self, asked: list[Asked]) -> None:
-        """Kafka holds these: tell the devices that asked."""
+        """Kafka stored these: acknowledge them to the devices that asked for it."""
         found = receipts(asked)
         self._outgoing.push(found)
         metrics.RECEIPTS.inc(len(found))
@@ -100,7 +100,10 @@ class Link:
 
     def taken_over(self) -> None:
         self.on_fatal(
-            RefusedError("another client uses this bridge's client id; give each bridge its own MILLRACE_INSTANCE"),
+            RefusedError(
+                "another client connected with this bridge's client id; give each bridge its own MILLRACE_INSTANCE,"
+                " then restart it"
+            ),
             "broker",
         )
 

@@ -46,7 +46,7 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
     )
     mqtt_log_topic: str = setting(
         "$SYS/broker/log/N",
-        doc="where mosquitto tells of connects and disconnects (log_dest topic); empty on brokers that do not",
+        doc="where mosquitto publishes connects and disconnects (log_dest topic); empty on brokers that do not",
     )
     session_expiry_s: int = setting(
         30 * 86_400, doc="how long the broker keeps the session while the bridge is away", low=60, high=0xFFFFFFFF

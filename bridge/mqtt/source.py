@@ -97,14 +97,14 @@ class Source:
             try:
                 await self._client.connect(url.host, url.port, keepalive=self._settings.keepalive_s, raise_exc=False)
             except OSError as error:
-                log.info("broker %s is not there yet: %s", url, error)
+                log.info("cannot connect to broker %s: %s; retrying", url, error)
                 await asyncio.sleep(_RETRY_S)
             else:
                 return
 
     def _on_connect(self, client: BridgeClient, session_present: int, reason: int, properties: Any) -> None:
         if not client.is_mqtt5:
-            self._refuse("the broker does not speak MQTT 5")
+            self._refuse("the broker does not support MQTT 5")
         metrics.CONNECTS.inc()
         self._connected_at_s = self._link.loop.time()
         log.info("connected to %s", self._settings.mqtt_url, extra={"session_present": bool(session_present)})
@@ -124,7 +124,8 @@ class Source:
             self._refuse(f"the broker granted {granted[0]} for {self._settings.mqtt_filter!r}; check the bridge's ACL")
         if granted[1:] not in ((), (_QOS_OF_LOG,)):
             log.error(
-                "the broker does not let us read %s: connects and disconnects are not told; check the bridge's ACL",
+                "no permission to subscribe to %s: connects and disconnects are not recorded; allow it in the"
+                " bridge's ACL",
                 self._settings.mqtt_log_topic,
             )
         self._subscribed = True
@@ -138,7 +139,7 @@ class Source:
             self._refuse("the broker refuses the connection; check the bridge's certificate and the broker's log")
 
     def _watch_flapping(self) -> None:
-        """mosquitto 2.0 does not tell that another client took the session over; the pattern does."""
+        """mosquitto 2.0 does not report that another client took the session over; the pattern shows it."""
         lived_s = self._link.loop.time() - self._connected_at_s
         self._short = self._short + 1 if lived_s < _SHORT_S else 0
         if self._short >= _FLAPS:

@@ -17,7 +17,7 @@ Kafka is away; only a commit may wait longer for an answer."""
 
 
 class Loop:
-    """Part of the service: steps the relay until told to stop."""
+    """Part of the service: steps the relay until asked to stop."""
 
     def __init__(self, relay: Relay, silence_s: float) -> None:
         """`silence_s`: without a tick for so long, it is not ready."""
@@ -46,7 +46,7 @@ class Loop:
 
 
 async def serve(settings: RelaySettings) -> None:
-    """Run until told to stop."""
+    """Run until asked to stop."""
     await in_thread(partitions_of_raw, settings)
     facts = await in_thread(wait_for_facts, settings, topics.CONTROL, topics.RAW)
     probes = Probes(settings.http_bind)

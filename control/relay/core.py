@@ -1,4 +1,4 @@
-"""What the relay decides, without Kafka or a clock: where a control record goes, and whether the clock may be told."""
+"""What the relay decides, without Kafka or a clock: where a control record goes, and whether ticks may be sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,14 +50,14 @@ class Routing:
         """The records to write; none for keys that are not relayed. `found`: the headers of the record.
 
         A device whose record is broken, or was deleted, goes to every partition in the state that every reader gives
-        it: the record before may be gone, and with it the name of its parent. Tokens stay behind: nobody in the stream
-        needs them, and streams are read by many.
+        it: the record before may be gone, and with it the name of its parent. Tokens are left out: no stage needs
+        them, and many read the streams.
         """
         device = device_of(key)
         if device is not None and is_device_id(device):
             return self._device(key, value, version, found)
         if device is not None or not is_relayed(key) or value is None:
-            return Routed([], None if device is None else f"control record {key[:80]!r}: no device has such an id")
+            return Routed([], None if device is None else f"control record {key[:80]!r}: not a valid device id")
         targets: Iterable[int] = self._all
         if is_mark(key):
             try:
@@ -89,12 +89,12 @@ class Routing:
 
 
 def off_ms(sent_ms: int, appended_ms: int, answered_ms: int) -> int:
-    """How far our clock is off Kafka's, at least: it appended between our sending and hearing of it. 0 if it fits."""
+    """Least difference between our clock and Kafka's, which appended between our sending and its acknowledgement."""
     return max(0, sent_ms - appended_ms, appended_ms - answered_ms)
 
 
 class Clock:
-    """Whether our clock may be told to the stream. It must be proved against Kafka's, and again after every jump.
+    """Whether ticks may carry our clock's time. It must agree with Kafka's, and again after every jump.
 
     Times are milliseconds: `wall` since 1970, `steady` of a clock that never jumps.
     """
@@ -108,11 +108,11 @@ class Clock:
         return self._proved is not None
 
     def proof(self, sent_ms: int, appended_ms: int, wall_ms: int, steady_ms: int) -> None:
-        """Kafka appended a record of ours that was made at `sent_ms` and is heard of now."""
+        """Kafka appended a record of ours that was sent at `sent_ms` and is acknowledged now."""
         self.off_ms = off_ms(sent_ms, appended_ms, wall_ms)
         self._proved = (wall_ms, steady_ms) if self.off_ms <= MOST_OFF_MS else None
 
-    def may_tell(self, wall_ms: int, steady_ms: int) -> bool:
+    def may_tick(self, wall_ms: int, steady_ms: int) -> bool:
         """Whether a tick with the time `wall_ms` is known to be right."""
         if self._proved is None:
             return False

@@ -1,8 +1,8 @@
-"""One relay: reads platform.control, writes telemetry.raw, commits; once a second it tells the time.
+"""One relay: reads platform.control, writes telemetry.raw, commits; and writes a tick every second.
 
-Blocking, for a thread of its own. Repeats are harmless (a control record's version tells them), two relays at once are
-harmless, so nothing is fenced: what counts is that a record is committed only after Kafka holds it in every partition,
-and that each relay writes in the order of platform.control.
+Blocking, for a thread of its own. Repeats are harmless (the version of a control record identifies them), two relays at
+once are harmless, so nothing is fenced: what counts is that a record is committed only after Kafka holds it in every
+partition, and that each relay writes in the order of platform.control.
 """
 
 import logging
@@ -112,7 +112,7 @@ class Relay:
             self._commit()
 
     def _written(self) -> bool:
-        """Wait until Kafka holds all; False when told to stop before that (it will be written again)."""
+        """Wait until Kafka holds all; False when asked to stop before that (it will be written again)."""
         while self._producer.flush(0.5):
             self._beat()
             if self.stopping:
@@ -160,7 +160,7 @@ class Relay:
         if self._unanswered:
             return
         now_ms = self._wall_ms()
-        if self._clock.may_tell(now_ms, self._steady_ms()):
+        if self._clock.may_tick(now_ms, self._steady_ms()):
             for partition in range(self._partitions):
                 self._timed(topics.RAW, now_ms, partition=partition, headers=headers.raw_tick(now_ms))
             self._ticked_at_ms = self._steady_ms()

@@ -108,7 +108,7 @@ def _id(device: str) -> list[str]:
 
 
 def _twice(ids: Iterable[str]) -> list[str]:
-    return [f"{device}: stands {count} times" for device, count in Counter(ids).items() if count > 1]
+    return [f"{device}: is given {count} times" for device, count in Counter(ids).items() if count > 1]
 
 
 def _not_enrolled(known: Known, ids: Sequence[str]) -> list[str]:
@@ -131,7 +131,7 @@ def _not_active(known: Known, ids: Sequence[str]) -> list[str]:
 
 def _strange(device: Device) -> str:
     if device.state == UNKNOWN:
-        return f"{device.id}: its record cannot be read; `millrace device remove` ends it, or enrol it again"
+        return f"{device.id}: its record cannot be read; run `millrace device remove {device.id}`, or enrol it again"
     return f"{device.id}: is in state {device.state!r}, which this release does not know"
 
 

@@ -133,7 +133,7 @@ def _role_names(value: bytes) -> list[str]:
     try:
         body = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        raise ContractError(f"the policy is no JSON: {error}") from None
+        raise ContractError(f"the policy is not valid JSON: {error}") from None
     if not isinstance(body, Mapping) or not isinstance(body.get("roles"), Mapping):
         raise ContractError("the policy has no roles")
     return list(body["roles"])
@@ -146,7 +146,7 @@ def _record(view: View, device: Device) -> NewDecision:
 
 
 def _former(view: View, device: Device) -> str:
-    """Parents that the device had, for the header: partitions that still hold it as a child must hear of the change."""
+    """Parents that the device had, for the header: partitions that still hold it as a child must receive the change."""
     key = device_key(device.id)
     before = view.get(key)
     if before is None or not before.value():

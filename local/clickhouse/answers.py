@@ -1,4 +1,4 @@
-"""One HTTP response: whole, streamed, or an error; an error in the middle of a stream is told in its tail."""
+"""One HTTP response: whole, streamed, or an error; an error in the middle of a stream is appended to it."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ class Answer:
         await self._whole(status, [(b"content-type", b"text/plain; charset=UTF-8")], body)
 
     async def result(self, result: Result, form: str | None) -> None:
-        """A whole answer; `form` None: nothing is told, as after an INSERT or DDL."""
+        """A whole answer; `form` None: no content, as after an INSERT or DDL."""
         headers = self._headers(form, result.summary)
         data = result.data
         if data and self._exchange.encoding:
@@ -108,8 +108,8 @@ class Answer:
 
     def _headers(self, form: str | None, summary: Mapping[str, int]) -> Headers:
         counts = _COUNTS | dict(summary) | {"elapsed_ns": time.perf_counter_ns() - self._began_ns}
-        told = json.dumps({name: str(count) for name, count in counts.items()}, separators=(",", ":"))
-        headers = [*self._common(), (b"x-clickhouse-summary", told.encode())]
+        encoded = json.dumps({name: str(count) for name, count in counts.items()}, separators=(",", ":"))
+        headers = [*self._common(), (b"x-clickhouse-summary", encoded.encode())]
         if form is None:
             return [*headers, (b"content-type", b"text/plain; charset=UTF-8")]
         kind = formats.content_type(form).encode()

@@ -57,7 +57,9 @@ class App:
         ):
             await answer.text(200, b"Ok.\n")
         elif exchange.path != "/":
-            await answer.text(404, b"There is no such page: statements go to /, and /ping tells of health.\n")
+            await answer.text(
+                404, b"There is no such page: statements go to /, and /ping answers whether the server is up.\n"
+            )
         else:
             await self._answer(exchange, answer)
 

@@ -227,8 +227,8 @@ class Engine:
         self._connect = partial(Handle, f"{folder / 'db'}?config-file={folder / 'etc' / 'config.xml'}")
         self._keep = self._connect()  # the engine lives as long as one connection does
         self._keep.query(f"CREATE DATABASE IF NOT EXISTS {users.DATABASE}")
-        told = self._keep.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
-        self.version, self.timezone = told.rstrip("\n").split("\t")
+        found = self._keep.query("SELECT version(), timezone()", "TabSeparated").bytes().decode()
+        self.version, self.timezone = found.rstrip("\n").split("\t")
         self._size = workers
         self._readers = asyncio.Semaphore(min(readers, max(1, workers - 1)))
         self._readers_waiting = 0

@@ -1,4 +1,4 @@
-"""Errors as ClickHouse tells them, `Code: N. DB::Exception: text. (NAME)`, and an HTTP status for each code."""
+"""Errors as ClickHouse formats them, `Code: N. DB::Exception: text. (NAME)`, and an HTTP status for each code."""
 
 import re
 from typing import Final

@@ -159,7 +159,7 @@ class Kafka:
         return self.keys is None or self.keys.is_admitted or self._admit(self.keys)
 
     def _admit(self, keys: KafkaKeys) -> bool:
-        """Tell a cluster of the time before passwords about the user. Whether that is done."""
+        """Create the user in a cluster that was formatted without passwords. Whether that is done."""
         own = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "log_level": 0}
         own |= {"sasl.username": CONTROLLER, "sasl.password": keys.controller_password}
         admin = AdminClient({"bootstrap.servers": self.bootstrap} | own)

@@ -30,7 +30,7 @@ def look(servers: Sequence[Address], files: Sequence[Path]) -> None:
 
 
 def presented(server: Address) -> bytes:
-    """The certificate (PEM) that a server presents. It is looked at, not trusted: nothing is said to the server.
+    """The certificate (PEM) that a server presents. It is looked at, not trusted: nothing is sent to the server.
 
     By TLS 1.3 a server that wants ours presents its own all the same.
     """

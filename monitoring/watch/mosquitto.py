@@ -42,11 +42,14 @@ FIGURES: Final[dict[str, Gauge]] = {
     "$SYS/broker/publish/messages/sent": metrics.SENT,
     "$SYS/broker/publish/messages/dropped": metrics.DROPPED,
 }
-for _gauge in FIGURES.values():  # until it is told: not known, which is not none
+for _gauge in FIGURES.values():  # until the broker publishes it: not known, which is not 0
     _gauge.set(math.nan)
 _PATIENCE_S: Final = 30.0
 """Three times `sys_interval`: after its start mosquitto says nothing for so long."""
-_SILENT: Final = "the broker tells the watch nothing: its access list must let it read $SYS, and sys_interval not be 0"
+_SILENT: Final = (
+    "the broker publishes no $SYS topics to the watch: allow it to read $SYS in the access list, and set sys_interval"
+    " above 0"
+)
 _SUBSCRIBE: Final = Subscribe(1, tuple(Subscription(topic) for topic in FIGURES))
 
 

@@ -39,7 +39,7 @@ class Checker:
         self.mistakes.append((line, text))
 
     def entries(self, node: Node, what: str, known: Iterable[str] | None = None) -> dict[str, Node]:
-        """Keys and values of a mapping; notes keys that stand twice or are unknown."""
+        """Keys and values of a mapping; reports keys that are given twice or unknown."""
         if node.kind != "map":
             self.wrong(node.line, f"{what} must be a mapping, not {node.shown}")
             return {}

@@ -39,11 +39,11 @@ def from_yaml(text: str) -> Node:
         return Node("scalar", None, 1) if root is None else _Builder().node(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Broken(mark.line + 1 if mark else 1, f"no YAML: {error.problem or error.context}") from None
+        raise Broken(mark.line + 1 if mark else 1, f"not valid YAML: {error.problem or error.context}") from None
     except RecursionError:
         raise Broken(1, "nested too deep, or an alias that contains itself") from None
     except yaml.YAMLError as error:
-        raise Broken(1, f"no YAML: {str(error)[:200]}") from None
+        raise Broken(1, f"not valid YAML: {str(error)[:200]}") from None
 
 
 class _Builder:

@@ -60,7 +60,7 @@ class DeviceTable:
         return self._probe(_words(padded, offsets[:-1] - offsets[0], sizes, longest))
 
     def _find_some(self, ids: Any) -> Int32:
-        """`find` where some ids are empty, too long or hold a NUL, which the words could not tell from their end."""
+        """`find` where some ids are empty, too long or hold a NUL, which the words cannot represent."""
         out = np.full(len(ids), NONE, np.int32)
         fit = np.array([_padded(i) is not None for i in ids.to_pylist()], bool)
         if fit.any():
@@ -76,7 +76,7 @@ class DeviceTable:
         """The number of a device that is not there yet."""
         own = _padded(device)
         if own is None:
-            raise ValueError(f"no device id: {device!r}")
+            raise ValueError(f"not a valid device id: {device!r}")
         if self.size == len(self.words):
             self._grow()
         number = self.size

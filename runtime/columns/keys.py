@@ -121,7 +121,7 @@ class KeyTable:
         return mixed.view(np.int64)
 
     def _make_room(self, size: int) -> bool:
-        """Whether all keys had to be laid out anew."""
+        """Whether all keys had to be rehashed."""
         if size <= self._room:
             return False
         self._lay_out(1 << size.bit_length())

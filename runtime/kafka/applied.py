@@ -95,7 +95,7 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A live reader of `platform.control`: it has applied everything before offset `position`, and said so `age_s`
+    """A live reader of `platform.control`: it has applied everything before offset `position`, and reported so `age_s`
     seconds ago."""
 
     name: str
@@ -114,7 +114,9 @@ def readers(admin: AdminClient, now_s: Callable[[], float] = time.time) -> list[
         ]
         commits = [future.result(_ANSWER_S).topic_partitions[0] for future in asked]
     except KafkaException as error:
-        raise RetryableError(f"Kafka does not tell who has applied what: {error.args[0].str()}") from error
+        raise RetryableError(
+            f"cannot read from Kafka how far the services have applied platform.control: {error.args[0].str()}"
+        ) from error
     found = []
     for name, commit in zip(names, commits, strict=True):
         metadata = commit.metadata or ""

@@ -31,7 +31,7 @@ def _properties(file: Path | None) -> dict[str, str]:
 
 
 def producer(settings: KafkaSettings, more: Mapping[str, Any] | None = None) -> Producer:
-    """An idempotent producer that retries for ever: an error in a delivery report is fatal."""
+    """An idempotent producer that retries without limit: an error in a delivery report is fatal."""
     return Producer(
         common(settings)
         | {
@@ -52,7 +52,7 @@ def consumer(
     on_error: Callable[[KafkaError], None] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Consumer:
-    """A consumer that commits only what it is told to and stops where retention overtook it."""
+    """A consumer that commits only explicitly, and fails where retention deleted the next record."""
     return Consumer(
         common(settings)
         | {

@@ -11,7 +11,7 @@ T = TypeVar("T")
 def bisect(
     first: int, end: int, attempt: Callable[[int, int], T], refuse: Callable[[int, Exception], T]
 ) -> Iterator[T]:
-    """What becomes of rows `first` to `end`-1, in order: `attempt(first, end)` of each part that it takes without
+    """Results for rows `first` to `end`-1, in order: `attempt(first, end)` of each part that it takes without
     raising, as large as halving finds one, and `refuse(row, error)` of each row that it does not take alone.
 
     One bad row of n costs about 2 log2(n) attempts. MemoryError and errors raised on purpose are passed on: they

@@ -221,7 +221,7 @@ class App(faust.App):
                     die(error, f"{self.source}/{event.message.partition} offset {event.message.offset}")
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int | None]:
-        """Next offset to be written of source partitions, as the last fetch told; None before the first."""
+        """Next offset to be written of source partitions, as of the last fetch; None before the first."""
         assigned = self.consumer.assignment()
         mine = [p for p in partitions if TP(self.source, p) in assigned]
         return {p: self.consumer.highwater(TP(self.source, p)) for p in mine}

@@ -41,8 +41,8 @@ def version_of(record: Record) -> Version:
 
 
 class News:
-    """Tells new control records of a family from repeats and late older ones: every partition is sent all of a family
-    in the order of their versions, so what is not above the highest was there before."""
+    """Distinguishes new control records of a family from repeats and late older ones: every partition is sent
+    all of a family in the order of their versions, so what is not above the highest was there before."""
 
     def __init__(self) -> None:
         self.version = NEVER
@@ -96,7 +96,7 @@ class InBand(Generic[T]):
             self._put(record.value)
         except ContractError as error:
             self.refused += 1
-            log.error("%s: refused, what was in force stays: %s", self.key, str(error).partition("\n")[0])
+            log.error("%s: rejected, the previous value stays in force: %s", self.key, str(error).partition("\n")[0])
             return False
         return True
 
@@ -104,7 +104,7 @@ class InBand(Generic[T]):
         try:
             text = value.decode()
         except UnicodeDecodeError as error:
-            raise ContractError(f"control record {self.key!r} is no text: {error}") from None
+            raise ContractError(f"control record {self.key!r} is not UTF-8: {error}") from None
         self.value, self.text = self._decode(value), text
 
     def stored(self) -> dict[str, Any]:

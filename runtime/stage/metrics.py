@@ -18,14 +18,16 @@ REPEATS = Counter(
     "millrace_stage_repeats_total", "source records dropped: fetched or written again after a restart", ["stage"]
 )
 REFUSED = Counter(
-    "millrace_stage_refused_rows_total", "rows left out because the stage raised on them: a bug, see the log", ["stage"]
+    "millrace_stage_refused_rows_total",
+    "rows left out because the stage raised an exception on them: a bug, see the log",
+    ["stage"],
 )
 SKIPPED = Counter("millrace_stage_skipped_records_total", "source records that an operator skipped", ["stage"])
 OUTPUTS = Counter("millrace_stage_outputs_total", "output records written", ["stage", "topic"])
 OUTPUT_BYTES = Counter("millrace_stage_output_bytes_total", "bytes of the output records written", ["stage", "topic"])
 KNOWN = Counter(
     "millrace_stage_outputs_known_total",
-    "outputs made again that were already there",
+    "outputs recomputed after a restart and already in the topic",
     ["stage", "topic"],
 )
 APPLY = Histogram("millrace_stage_apply_seconds", "time to apply one record", ["stage"], buckets=_APPLY_BUCKETS_S)
@@ -33,7 +35,7 @@ LAG = Gauge("millrace_stage_lag_records", "source records not yet applied", ["st
 POSITION = Gauge("millrace_stage_position", "next source offset to apply", ["stage", "partition"])
 PARTITIONS = Gauge("millrace_stage_partitions", "partitions this worker holds", ["stage"])
 STATE_BYTES = Gauge("millrace_stage_state_bytes", "bytes of state in memory", ["stage", "partition"])
-STATE_ITEMS = Gauge("millrace_stage_state_items", "things the state remembers", ["stage", "partition", "what"])
+STATE_ITEMS = Gauge("millrace_stage_state_items", "items in the state, by kind", ["stage", "partition", "what"])
 SNAPSHOTS = Counter("millrace_stage_snapshots_total", "snapshots acknowledged by Kafka", ["stage"])
 SNAPSHOT_TIME = Gauge(
     "millrace_stage_snapshot_timestamp_seconds",
@@ -67,7 +69,7 @@ RESTORE_SECONDS = Histogram(
     ["stage"],
     buckets=DELAY_BUCKETS_S,
 )
-REBALANCES = Counter("millrace_stage_rebalances_total", "times partitions were taken over", ["stage"])
+REBALANCES = Counter("millrace_stage_rebalances_total", "partitions taken over", ["stage"])
 
 
 def rows_of(headers: Mapping[str, bytes]) -> int:
@@ -133,7 +135,7 @@ class StageMetrics:
         RESTORE_SECONDS.labels(self.stage).observe(took_s)
 
     def observe(self, partition: int, position: int, end: int | None, sizes: Mapping[str, int]) -> None:
-        """`end` of the source, where it is known; `sizes` as the state tells them."""
+        """`end` of the source, where it is known; `sizes` as the state reports them."""
         POSITION.labels(self.stage, partition).set(position)
         if end is not None:
             LAG.labels(self.stage, partition).set(max(0, end - position))

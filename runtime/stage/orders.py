@@ -1,4 +1,4 @@
-"""What operators told a stage: records to skip, and partitions to reset. Asked at each assignment, and before a record
+"""Operators' orders to a stage: records to skip, and partitions to reset. Asked at each assignment, and before a record
 that cannot be read stops the worker."""
 
 import logging
@@ -55,10 +55,10 @@ class Orders:
     def unreadable(self, where: str, partition: int, offset: int, error: Exception) -> FatalError:
         """The error to stop with for a record that cannot be read. Blocks."""
         try:
-            told = offset in self._read().stage(self._stage.name, partition, self._epoch)
+            skipped = offset in self._read().stage(self._stage.name, partition, self._epoch)
         except RetryableError:
-            told = False
-        if told:
+            skipped = False
+        if skipped:
             return FatalError(f"{where} is to be skipped; loading again from the snapshot")
         if isinstance(error, NewerSchemaError):
             return RefusedError(f"{where}: {error}: install this stage's newer release, then `millrace restart`")

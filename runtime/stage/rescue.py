@@ -1,6 +1,6 @@
-"""What becomes of a data record on which a stage raises: the rows at fault are left out and the others are applied.
+"""Applies a data record on which a stage raises: the rows at fault are left out, the others are applied.
 
-The half-changed state is thrown away. The one before the record is made again, from the newest snapshot and the records
+The half-changed state is thrown away. The state before the record is rebuilt, from the newest snapshot and the records
 since, and tries the record in parts. Which rows are left out follows from state and record alone, so every worker that
 ever applies the record again leaves out the same ones.
 """

@@ -10,7 +10,7 @@ class StageSettings(ServiceSettings, KafkaSettings):
     """What the frame needs to run a stage."""
 
     snapshot_interval_s: float = setting(
-        10.0, doc="seconds between snapshots: after kill -9 so much is done again", low=0.1, high=3600
+        10.0, doc="seconds between snapshots: after kill -9 records of that long are applied again", low=0.1, high=3600
     )
     snapshot_bytes_per_s: int = setting(
         4 << 20,

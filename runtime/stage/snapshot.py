@@ -30,7 +30,7 @@ _LEVEL: Final = 3
 @dataclass(frozen=True, slots=True)
 class Written:
     """How far a stage has written one of its output topics: the last record's provenance, and the highest offset it
-    knows to be there (-1: none), which tells whether the topic was truncated or re-created since."""
+    knows to be there (-1: none), which shows whether the topic was truncated or re-created since."""
 
     last: Highest = START
     offset: int = -1
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 def fingerprint(offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> int:
-    """A number that tells this record from another at the same offset of a re-created topic."""
+    """A number that distinguishes this record from another at the same offset of a re-created topic."""
     seed = zlib.crc32(b"%d/%d/" % (offset, timestamp_ms))
     return zlib.crc32(value or b"", zlib.crc32(key or b"", seed))
 
@@ -98,12 +98,12 @@ def decode(value: bytes) -> Manifest:
     try:
         magic, crc, length = _FRAME.unpack_from(value)
     except struct.error:
-        raise SnapshotError(f"{len(value)} bytes are no snapshot") from None
+        raise SnapshotError(f"{len(value)} bytes are not a snapshot") from None
     if magic not in (MAGIC, _FIRST):
         raise SnapshotError(f"it starts with {magic!r}, not {MAGIC!r}")
     body = memoryview(value)[_FRAME.size :]
     if zlib.crc32(body) != crc or length > len(body):
-        raise SnapshotError("its checksum does not fit: it is damaged")
+        raise SnapshotError("its checksum does not match: it is damaged")
     try:
         header = orjson.loads(body[:length])
         packed = zstandard.ZstdDecompressor().decompress(body[length:])

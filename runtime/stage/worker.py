@@ -94,7 +94,7 @@ class Worker:
         self._beat = probes.worker("records", SILENCE_S)
 
     def wrong(self) -> str | None:
-        return self.engine.wrong() if self.engine else "topics are not there yet"
+        return self.engine.wrong() if self.engine else "topics do not exist yet: waiting for `millrace init`"
 
     async def start(self) -> None:
         """Returns at once: ready is when partitions are loaded, which may wait for Kafka for long."""
@@ -194,7 +194,7 @@ def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts])
         if topic_id != facts[name].topic_id:
             raise RefusedError(
                 f"topic {name} has id {topic_id}, but it was registered as {facts[name].topic_id}: it was re-created"
-                " behind the platform's back. Bring the old one back, or run `millrace init` to register it"
+                " since. Restore the old topic, or run `millrace init` to register it"
             )
         if partitions != facts[name].partitions or len(sizes) > 1:
             raise RefusedError(
@@ -204,7 +204,7 @@ def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts])
 
 
 def claim(stage: str, settings: StageSettings) -> socket.socket | None:
-    """Make sure no other process of this machine is the same instance: two would take each other's place for ever.
+    """Make sure no other process of this machine is the same instance: two would evict each other from the group.
 
     An abstract socket (Linux) goes when its process goes. Elsewhere: None, unchecked.
     """

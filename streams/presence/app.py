@@ -12,7 +12,7 @@ class Stage(PresenceStage):
     """The presence stage as the frame runs it."""
 
     def observe(self, state: State, record: Record) -> None:
-        metrics.observe(state.told, state.newly_refused)
+        metrics.observe(state.changes, state.newly_refused)
 
 
 def make_stage(settings: Settings) -> Stage:

@@ -18,14 +18,14 @@ _BY_REASON = {
 }
 
 
-def observe(told: Changes | None, refused: int) -> None:
+def observe(changes: Changes | None, refused: int) -> None:
     """Count one record: the changes it caused, and whether it was refused."""
     REFUSED.inc(refused)
-    if told is None:
+    if changes is None:
         return
-    KEPT_BACK.inc(int(told.flaps.sum()))
+    KEPT_BACK.inc(int(changes.flaps.sum()))
     for why in Why:
-        count = int((told.why == why).sum())
+        count = int((changes.why == why).sum())
         if count:
             state = Is.ONLINE if why in (Why.TELEMETRY, Why.CONNECTED) else Is.OFFLINE
             _BY_REASON[state, why].inc(count)

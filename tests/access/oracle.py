@@ -68,8 +68,8 @@ class Oracle:
             device, event = parse_platform(row["topic"])
         except ContractError:
             return Verdict.EVENT, None, []
-        told = [Event(device, event, row["received_at"], row["payload"], None, None)]
-        return Verdict.EVENT, None, told if device == row["device"] else []
+        events = [Event(device, event, row["received_at"], row["payload"], None, None)]
+        return Verdict.EVENT, None, events if device == row["device"] else []
 
     def message(self, row: dict[str, Any]) -> Fate:
         device, replay = row["device"], row.get("replay_of")

@@ -8,7 +8,7 @@ from streams.access.policy import SHIPPED, MetricRule, Policy, PolicyError, Rate
 
 MISTAKES = [
     ("", "f:1: the policy must be a mapping, not None"),
-    ("roles: [", "f:1: no YAML"),
+    ("roles: [", "f:1: not valid YAML"),
     ("{}", "f:1: 'roles' is missing"),
     ("roles: 5", "f:1: roles must be a mapping, not 5"),
     ("rolls: {}\nroles: {}", "f:1: the policy: unknown key 'rolls'; did you mean 'roles'?"),

@@ -16,8 +16,8 @@ from schemas.control import POLICY_KEY
 from schemas.headers import kind_of
 from streams.access.core.stage import AccessStage
 from streams.access.policy import check, decode, shipped
+from tests.access.scenario import Scenario
 from tests.access.support import control, data, message, tick
-from tests.access.world import World
 from tests.servers import KafkaServer
 from tests.support.service import StageService, until, without_provenance
 
@@ -60,12 +60,12 @@ def test_metrics_name_verdicts_and_rules(platform: StageService) -> None:
 
 
 def test_each_raw_record_has_one_answer_the_cores_own_through_kills(platform: StageService) -> None:
-    worlds = [World(seed) for seed in range(PARTITIONS)]
+    scenarios = [Scenario(seed) for seed in range(PARTITIONS)]
 
     def send(count: int) -> None:
         for _ in range(count):
-            for partition, world in enumerate(worlds):
-                platform.send(partition, world.record()[0])
+            for partition, scenario in enumerate(scenarios):
+                platform.send(partition, scenario.record()[0])
         platform.flush()
 
     def answered(count: int) -> bool:
@@ -100,8 +100,8 @@ def test_each_raw_record_has_one_answer_the_cores_own_through_kills(platform: St
 
 def answers_of(platform: StageService, partition: int) -> list[tuple[int, bytes, list[tuple[str, bytes]]]]:
     """(src, value, headers without provenance) as a reader takes them."""
-    told = platform.told(names.READINGS, partition)
-    return [(src, one.value() or b"", without_provenance(one)) for src, one in told]
+    written = platform.written(names.READINGS, partition)
+    return [(src, one.value() or b"", without_provenance(one)) for src, one in written]
 
 
 def test_a_policy_is_checked_published_and_shown_by_the_command(

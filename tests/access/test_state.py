@@ -21,8 +21,8 @@ from streams.access.core.stage import AccessStage
 from streams.access.core.state import State
 from streams.access.decode import decoder
 from streams.access.policy import check, shipped
+from tests.access.scenario import Scenario
 from tests.access.support import NOW_MS, control, counts_of, data, message, registered, rows_of, tick
-from tests.access.world import World
 from tests.support.states import restored, stored
 
 POLICY = """
@@ -359,10 +359,10 @@ def test_an_empty_record_has_an_empty_answer() -> None:
 
 def fingerprint(seed: int) -> str:
     """Of all outputs and snapshots of a schedule."""
-    world, stage = World(seed), AccessStage()
+    scenario, stage = Scenario(seed), AccessStage()
     state, digest = stage.create(0), hashlib.sha256()
     for _ in range(60):
-        for output in state.apply(world.record()[0]):
+        for output in state.apply(scenario.record()[0]):
             digest.update(output.value + repr(output.headers).encode())
         digest.update(stored(state))
     return digest.hexdigest()

@@ -97,7 +97,7 @@ def counts_of(outputs: Iterable[Output]) -> dict[str, int]:
 
 
 @dataclass
-class World:
+class Scenario:
     """A random stream of records. `rows` are the rows of all data records so far."""
 
     seed: int

@@ -20,7 +20,7 @@ from streams.aggregate.core import state as state_module
 from streams.aggregate.core.stage import AggregateStage
 from streams.aggregate.core.state import State
 from tests.aggregate.oracle import by_window, is_folded, merged, same, truth
-from tests.aggregate.support import Row, World, counts_of, data, ended, fresh, rows_of, tick
+from tests.aggregate.support import Row, Scenario, counts_of, data, ended, fresh, rows_of, tick
 
 few = settings(max_examples=int(os.environ.get("EXAMPLES", "12")))
 """Each example is a stream of dozens of records."""
@@ -44,20 +44,20 @@ def thrift(request: pytest.FixtureRequest) -> Iterator[str]:
 @few
 @given(st.integers(0, 1 << 32))
 def test_partials_add_up_to_the_readings(seed: int) -> None:
-    world, state = World(seed, wild=False), fresh()
-    written = [row for _ in range(40) for row in rows_of(state.apply(world.record()))]
-    written += ended(state, 1_000, world.time_ms + 2 * 86_400_000)
-    same(by_window(written), truth(world.rows))
+    scenario, state = Scenario(seed, wild=False), fresh()
+    written = [row for _ in range(40) for row in rows_of(state.apply(scenario.record()))]
+    written += ended(state, 1_000, scenario.time_ms + 2 * 86_400_000)
+    same(by_window(written), truth(scenario.rows))
 
 
 @few
 @given(st.integers(0, 1 << 32))
 def test_the_account_of_each_record_adds_up(seed: int) -> None:
     """readings = folded + texts + refused, open = before + folded - emitted, emitted = the counts of the rows."""
-    world, state = World(seed), fresh()
+    scenario, state = Scenario(seed), fresh()
     before = folded = emitted = 0
     for _ in range(60):
-        record = world.record()
+        record = scenario.record()
         outputs = state.apply(record)
         assert len(outputs) <= 1
         assert outputs or record.kind is not Kind.TICK
@@ -69,18 +69,18 @@ def test_the_account_of_each_record_adds_up(seed: int) -> None:
             assert counts["emitted"] == sum(row["count"] for row in found if row["scope"] == "device")
             assert counts["rows"] == len(found)
             before, folded, emitted = counts["open"], folded + counts["folded"], emitted + counts["emitted"]
-    counts = counts_of(state.apply(tick(999, world.time_ms)))
+    counts = counts_of(state.apply(tick(999, scenario.time_ms)))
     folded, emitted = folded + counts["folded"], emitted + counts["emitted"]
-    assert folded == sum(map(is_folded, world.rows)) == emitted + counts["open"]
+    assert folded == sum(map(is_folded, scenario.rows)) == emitted + counts["open"]
 
 
 @few
 @given(st.integers(0, 1 << 32))
 def test_groups_add_up_to_the_devices_that_have_the_label(seed: int) -> None:
     """For each record: count, extremes and sketch of a group are those of its devices' rows beside it."""
-    world, state = World(seed), fresh()
+    scenario, state = Scenario(seed), fresh()
     for _ in range(60):
-        found = rows_of(state.apply(world.record()))
+        found = rows_of(state.apply(scenario.record()))
         wanted = state.settings.value.groups
         for scope in wanted:
             expected: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
@@ -108,16 +108,16 @@ def label_of(state: State, device: str, label: str) -> str | None:
 @given(st.integers(0, 1 << 32), st.integers(1, 10))
 def test_batch_cuts_change_no_bit(thrift: str, seed: int, cut: int) -> None:
     """Not even of sums: readings are added one after the other."""
-    world, whole, pieces = World(seed, wild=False), fresh(), fresh()
+    scenario, whole, pieces = Scenario(seed, wild=False), fresh(), fresh()
     one, other = [], []
     for _ in range(30):
-        record = world.record()
+        record = scenario.record()
         one += rows_of(whole.apply(record))
-        batch = world.rows[len(world.rows) - rows_in(record) :] if record.kind is Kind.DATA else []
+        batch = scenario.rows[len(scenario.rows) - rows_in(record) :] if record.kind is Kind.DATA else []
         cuts = [data(0, batch[at : at + cut]) for at in range(0, len(batch), cut)]
         for piece in cuts if record.kind is Kind.DATA else [record]:
             other += rows_of(pieces.apply(piece))
-    after_ms = world.time_ms + 2 * 86_400_000
+    after_ms = scenario.time_ms + 2 * 86_400_000
     one, other = one + ended(whole, 1_000, after_ms), other + ended(pieces, 1_000, after_ms)
     if thrift == "a little at a time":  # what is closed when is then a matter of records
         same(by_window(one), by_window(other))
@@ -147,10 +147,10 @@ def plain(outputs: Any) -> list[tuple[str, bytes, list[tuple[str, bytes]]]]:
 @few
 @given(st.integers(0, 1 << 32))
 def test_a_restore_after_each_record_changes_no_byte(seed: int) -> None:
-    world, stage = World(seed), AggregateStage()
+    scenario, stage = Scenario(seed), AggregateStage()
     state, again = stage.create(0), stage.create(0)
     for _ in range(40):
-        record = world.record()
+        record = scenario.record()
         expected = state.apply(record)
         assert plain(again.apply(record)) == plain(expected)
         blob = packed(again)
@@ -160,9 +160,9 @@ def test_a_restore_after_each_record_changes_no_byte(seed: int) -> None:
 
 def fingerprint(seed: int) -> str:
     """Of all outputs and snapshots of a stream."""
-    world, state, digest = World(seed), fresh(), hashlib.sha256()
+    scenario, state, digest = Scenario(seed), fresh(), hashlib.sha256()
     for _ in range(120):
-        digest.update(repr(plain(state.apply(world.record()))).encode())
+        digest.update(repr(plain(state.apply(scenario.record()))).encode())
         digest.update(packed(state))
     return digest.hexdigest()
 

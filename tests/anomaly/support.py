@@ -1,4 +1,4 @@
-"""Records for the anomaly stage, and what it tells as rows."""
+"""Records for the anomaly stage, and its outputs as rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +66,7 @@ def marked(offset: int, mark: Mark) -> Record:
 
 
 def rows_of(outputs: Sequence[Output], topic: str) -> list[dict[str, Any]]:
-    """The rows told of a topic, checked against its schema and headers; times as ms."""
+    """The rows written to a topic, checked against its schema and headers; times as ms."""
     found: list[dict[str, Any]] = []
     read = {ANOMALIES: anomalies.read, INCIDENTS: incidents.read}[topic]
     for output in outputs:

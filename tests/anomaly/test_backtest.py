@@ -99,10 +99,10 @@ def test_the_command_shows_what_would_have_been_raised_and_what_it_costs(
     assert found["readings"] == MINUTES * DEVICES - (MINUTES - 401)
     assert (found["series"], found["devices"]) == (DEVICES, DEVICES)
     assert 0 < found["us_a_reading"] < 10_000 and found["bytes_a_series"] > 100
-    told = {(row["device"], row["detector"]): row for row in found["incidents"]}
-    assert set(told) == {("d-3", "limits"), ("d-5", "silence")}, "d-3 is a motor: the registry says so"
-    assert told["d-3", "limits"]["explanation"] == "500; above the limit 100"
-    assert told["d-3", "limits"]["state"] == "closed" and told["d-5", "silence"]["state"] == "opened"
+    incidents = {(row["device"], row["detector"]): row for row in found["incidents"]}
+    assert set(incidents) == {("d-3", "limits"), ("d-5", "silence")}, "d-3 is a motor: the registry says so"
+    assert incidents["d-3", "limits"]["explanation"] == "500; above the limit 100"
+    assert incidents["d-3", "limits"]["state"] == "closed" and incidents["d-5", "silence"]["state"] == "opened"
     text = call("backtest", str(settings))
     for part in (
         "4,601 readings of 8 series",

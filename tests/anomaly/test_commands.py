@@ -44,8 +44,8 @@ def test_settings_are_checked_published_and_shown(call: Call, kafka_settings: Ka
     call("detector", "apply", str(good))
 
 
-def told(db: ClickHouse, partition: int, devices: list[str], quiet: bool) -> Partition:
-    """What the stage would tell of these devices, in the tables as the sink would write it."""
+def partition_of_incidents(db: ClickHouse, partition: int, devices: list[str], quiet: bool) -> Partition:
+    """What the stage would write of these devices, in the tables as the sink would write it."""
     found = Partition(TEXT, partition)
     for device in devices:
         found.register(device, site="north" if device.startswith("n") else f"of-{device}")
@@ -73,7 +73,10 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 def parts(database: MigrationSettings) -> list[Partition]:
     db = ClickHouse(database)
     try:
-        return [told(db, 0, ["n-1", "n-2", "n-3", "x-1"], True), told(db, 1, ["n-4", "n-5", "n-6"], False)]
+        return [
+            partition_of_incidents(db, 0, ["n-1", "n-2", "n-3", "x-1"], True),
+            partition_of_incidents(db, 1, ["n-4", "n-5", "n-6"], False),
+        ]
     finally:
         db.close()
 

@@ -11,7 +11,7 @@ from streams.anomaly.detectors import Detector, DetectorError, Kind, Rule, check
 
 MISTAKES = [
     ("", "f:1: the settings must be a mapping, not None"),
-    ("rules: [", "f:1: no YAML"),
+    ("rules: [", "f:1: not valid YAML"),
     ("{}", "f:1: 'rules' is missing"),
     ("rules: 5", "f:1: rules must be a list, not 5"),
     ("rule: []\nrules: []", "f:1: the settings: unknown key 'rule'; did you mean 'rules'?"),

@@ -68,9 +68,9 @@ def test_a_reading_of_the_same_or_an_earlier_time_has_no_rate() -> None:
     assert not found.anomalies
 
 
-@pytest.mark.parametrize(("told", "first"), [("readings: 4", 3), ("for: 5m", 5)])
-def test_a_value_may_repeat_so_often_or_for_so_long(told: str, first: int) -> None:
-    found = run(f"rules:\n- detectors: [stuck: {{{told}}}]", [1, 2, 3, *[7.5] * 8, 8, 8])
+@pytest.mark.parametrize(("bound", "first"), [("readings: 4", 3), ("for: 5m", 5)])
+def test_a_value_may_repeat_so_often_or_for_so_long(bound: str, first: int) -> None:
+    found = run(f"rules:\n- detectors: [stuck: {{{bound}}}]", [1, 2, 3, *[7.5] * 8, 8, 8])
     assert [row["time"] for row in found.anomalies] == [found.now_ms - (10 - n) * 60_000 for n in range(first, 8)]
 
 

@@ -23,7 +23,7 @@ def test_an_incident_tells_its_opening_its_peak_and_its_closing() -> None:
     assert found.states() == ["opened", "updated", "closed"]
     first, worse, last = found.incidents
     assert first["opened_at"] == first["peak_at"] == begin_ms + 60_000 and first["closed_at"] is None
-    assert (worse["peak_value"], worse["points"]) == (120, 2), "a worse peak is worth telling"
+    assert (worse["peak_value"], worse["points"]) == (120, 2), "a worse peak is written"
     assert (last["peak_at"], last["last_at"]) == (begin_ms + 120_000, begin_ms + 180_000)
     assert last["closed_at"] == last["time"] == found.now_ms - 120_000
     assert (last["points"], last["devices"], last["high"], last["explanation"]) == (
@@ -61,8 +61,8 @@ def test_ids_are_made_of_what_an_incident_is_about() -> None:
 def test_severity_is_the_detectors_or_worse() -> None:
     found = Partition("rules:\n- detectors: [limits: {high: 10, severity: info}, limits: {high: 20, name: hot}]")
     found.say(11, 21, 1000)
-    told = {row["detector"]: row["severity"] for row in found.opened()}
-    assert told == {"limits": 1, "hot": 2}, "one step up from a score of 0.9 on"
+    severities = {row["detector"]: row["severity"] for row in found.opened()}
+    assert severities == {"limits": 1, "hot": 2}, "one step up from a score of 0.9 on"
 
 
 def test_a_crowd_makes_room_by_closing_what_was_strange_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,10 @@ def run(rows: list[tuple[int, int, float]], cuts: list[int], restore: bool = Fal
         parts.append(detector.step(*columns(rows[start:end])))
         if restore:
             detector = Residual.restored(detector.arrays())
-    told = b"".join(
+    outputs = b"".join(
         np.concatenate([getattr(part, name) for part in parts]).tobytes() for name in Found.__dataclass_fields__
     )
-    return told, b"".join(array.tobytes() for array in detector.arrays().values())
+    return outputs, b"".join(array.tobytes() for array in detector.arrays().values())
 
 
 @settings(max_examples=25, deadline=None)

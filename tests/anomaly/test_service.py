@@ -15,8 +15,8 @@ from schemas.control import Mark
 from schemas.headers import table
 from schemas.topics import ANOMALIES, INCIDENTS, READINGS
 from streams.anomaly.core.stage import AnomalyStage
+from tests.anomaly.scenario import Scenario
 from tests.anomaly.support import NOW_MS, data, marked, settings, tick
-from tests.anomaly.worlds import World
 from tests.servers import KafkaServer
 from tests.support.service import StageService, as_record, until, without_provenance
 
@@ -38,11 +38,11 @@ def service(kafka_fresh: Callable[[], KafkaServer], tmp_path_factory: pytest.Tem
 
 
 def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: StageService) -> None:
-    worlds = [World(seed) for seed in range(PARTITIONS)]
+    scenarios = [Scenario(seed) for seed in range(PARTITIONS)]
 
     def send(count: int) -> None:
-        for partition, world in enumerate(worlds):
-            for record in world.records(count):
+        for partition, scenario in enumerate(scenarios):
+            for record in scenario.records(count):
                 service.send(partition, record)
         service.flush()
 
@@ -56,33 +56,33 @@ def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: S
     until(lambda: service.metric("millrace_anomaly_readings_total") > 0, 30, "work after the kill")
     service.end(signal.SIGKILL)
     service.start()
-    for partition, world in enumerate(worlds):  # a last tick is answered when all is
-        service.send(partition, tick(world.offset, world.now_ms + 1000))
-        world.offset += 1
+    for partition, scenario in enumerate(scenarios):  # a last tick is answered when all is
+        service.send(partition, tick(scenario.offset, scenario.now_ms + 1000))
+        scenario.offset += 1
     service.flush()
-    until(lambda: all(_answered(service, p) == worlds[p].offset - 1 for p in range(PARTITIONS)), 60, "all answers")
+    until(lambda: all(_answered(service, p) == scenarios[p].offset - 1 for p in range(PARTITIONS)), 60, "all answers")
     assert service.end(signal.SIGTERM) == 0, service.log.read_text()
     for partition in range(PARTITIONS):
         _is_what_the_core_tells(service, partition)
 
 
 def _answered(service: StageService, partition: int) -> int:
-    told = service.told(INCIDENTS, partition)
-    return told[-1][0] if told else -1
+    written = service.written(INCIDENTS, partition)
+    return written[-1][0] if written else -1
 
 
 def _is_what_the_core_tells(service: StageService, partition: int) -> None:
     state = AnomalyStage().create(partition)
-    told = {topic: dict(service.told(topic, partition)) for topic in (ANOMALIES, INCIDENTS)}
+    written = {topic: dict(service.written(topic, partition)) for topic in (ANOMALIES, INCIDENTS)}
     expected = 0
     for found in service.read(READINGS, partition):
         record = as_record(found, partition)
         for output in state.apply(record):
-            one = told[output.topic].pop(record.src)
+            one = written[output.topic].pop(record.src)
             assert (one.value() or b"") == output.value
             assert without_provenance(one) == list(output.headers)
             expected += 1
-    assert expected > 100 and not told[ANOMALIES] and not told[INCIDENTS], "nothing more, nothing twice"
+    assert expected > 100 and not written[ANOMALIES] and not written[INCIDENTS], "nothing more, nothing twice"
 
 
 class Series:
@@ -103,10 +103,10 @@ class Series:
         self.offset += 1
 
     def incidents(self) -> list[dict[str, Any]]:
-        """All rows told so far, once everything is answered."""
+        """All rows written so far, once everything is answered."""
         until(lambda: _answered(self.service, 0) == self.offset - 1, 30, "answers")
         found = []
-        for _, one in self.service.told(INCIDENTS, 0):
+        for _, one in self.service.written(INCIDENTS, 0):
             if one.value():
                 found += incidents.read(table(one.headers()), one.value()).to_pylist()
         return found
@@ -117,16 +117,16 @@ def test_settings_and_marks_change_in_band_what_is_told(service: StageService) -
     service.start()
     series.send(settings(series.offset, LIMITS))
     series.say(70, 81, 95, 70, *[70] * 25)
-    told = series.incidents()
-    assert [row["state"] for row in told] == ["opened", "closed"]
-    assert told[0]["explanation"] == "81; above the limit 80" and told[0]["severity"] == 2
-    assert (told[1]["points"], told[1]["peak_value"]) == (2, 95)
-    row = told[0]
+    written = series.incidents()
+    assert [row["state"] for row in written] == ["opened", "closed"]
+    assert written[0]["explanation"] == "81; above the limit 80" and written[0]["severity"] == 2
+    assert (written[1]["points"], written[1]["peak_value"]) == (2, 95)
+    row = written[0]
     about = (row["scope"], row["device"], row["channel"], row["metric"], row["detector"])
     for n in range(2):
         series.send(marked(series.offset, Mark(row["incident"], "false-alarm", row["publisher"], n, *about)))
     series.say(81, 87, 70, *[70] * 25)
-    assert series.incidents() == told, "its limit is 88 now, and two marks on one incident count once"
+    assert series.incidents() == written, "its limit is 88 now, and two marks on one incident count once"
     series.send(marked(series.offset, Mark(row["incident"], "confirmed", row["publisher"], 3, *about)))
     series.say(81)
     assert [row["state"] for row in series.incidents()] == ["opened", "closed", "opened"]
@@ -159,6 +159,6 @@ def test_what_is_strange_is_told_within_a_quarter_of_a_second(service: StageServ
     delays = []
     for partition in range(PARTITIONS):
         at = {as_record(one, partition).src: one.timestamp()[1] for one in service.read(READINGS, partition)}
-        delays += [one.timestamp()[1] - at[src] for src, one in service.told(ANOMALIES, partition)]
+        delays += [one.timestamp()[1] - at[src] for src, one in service.written(ANOMALIES, partition)]
     p99 = statistics.quantiles(delays, n=100)[98]
     assert len(delays) > 20 and p99 < 250, f"p99 {p99} ms of {len(delays)}"

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.mqtt.core.connects import MOST_BYTES, Told, parse, platform_row
+from bridge.mqtt.core.connects import MOST_BYTES, ConnectionEvent, parse, platform_row
 from schemas.topics import is_device_id
 from schemas.vocabulary import Transport
 
 STAMP = "2026-11-25T15:42:00: "
 
-TOLD = {
+EVENTS = {
     "New client connected from 127.0.0.1:55513 as sensor-1 (p5, c1, k60).": ("sensor-1", True, "127.0.0.1:55513"),
     "New client connected from 127.0.0.1:33571 as sensor-2 (p2, c1, k60).": ("sensor-2", True, "127.0.0.1:33571"),
     "New client connected from 127.0.0.1:42597 as sensor-77 (p5, c1, k60, u'sensor-77').": (
@@ -52,9 +52,9 @@ NOTHING = [
 
 
 @pytest.mark.parametrize("stamp", [STAMP, "1764085320: ", ""])
-@pytest.mark.parametrize(("line", "told"), TOLD.items())
-def test_a_line_about_a_device_tells_who_and_how(line: str, told: tuple[str, bool, str], stamp: str) -> None:
-    assert parse((stamp + line).encode()) == Told(*told)
+@pytest.mark.parametrize(("line", "event"), EVENTS.items())
+def test_a_line_about_a_device_gives_id_and_reason(line: str, event: tuple[str, bool, str], stamp: str) -> None:
+    assert parse((stamp + line).encode()) == ConnectionEvent(*event)
 
 
 @pytest.mark.parametrize("line", NOTHING)
@@ -70,23 +70,23 @@ def test_a_long_line_is_not_looked_at() -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"[a-z0-9-]{1,10}( [A-Za-z .:,()']{0,60})?", fullmatch=True)))
 def test_no_id_can_speak_for_another(chosen: str) -> None:
-    """A client may call itself what it likes: what the broker then logs tells of that very id, or of none."""
-    for line in (*TOLD, *NOTHING):
+    """A client may call itself what it likes: what the broker then logs is about that very id, or of none."""
+    for line in (*EVENTS, *NOTHING):
         for known in ("sensor-1", "sensor-2", "sensor-3", "sensor-5", "sensor-6", "sensor-7"):
             if f"as {known} " in line or line.startswith(f"Client {known} "):
-                told = parse((STAMP + line.replace(known, chosen, 1)).encode())
-                assert told is None or (told.device == chosen and is_device_id(chosen))
+                found = parse((STAMP + line.replace(known, chosen, 1)).encode())
+                assert found is None or (found.device == chosen and is_device_id(chosen))
 
 
 @given(st.binary(max_size=600))
 def test_any_bytes_are_survived(line: bytes) -> None:
-    told = parse(line)
-    assert told is None or is_device_id(told.device)
+    found = parse(line)
+    assert found is None or is_device_id(found.device)
 
 
 def test_the_row_is_the_platforms_own_and_goes_to_the_devices_partition() -> None:
-    came = platform_row(Told("s-1", True, "10.0.0.7:4242"), 17)
-    went = platform_row(Told("s-1", False, "timeout"), 18)
+    came = platform_row(ConnectionEvent("s-1", True, "10.0.0.7:4242"), 17)
+    went = platform_row(ConnectionEvent("s-1", False, "timeout"), 18)
     assert came[:3] == (b"s-1", b"p/s-1/connected", b'{"address":"10.0.0.7:4242"}') and came[5] == 17
     assert went[:3] == (b"s-1", b"p/s-1/disconnected", b'{"reason":"timeout"}')
     assert came[4] >> 8 == went[4] >> 8 == Transport.PLATFORM

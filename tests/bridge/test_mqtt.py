@@ -99,15 +99,15 @@ class TestSteady:
                 device.send("kept", topic="d/sensor-1/config", retain=True),
                 device.send("", topic="d/sensor-1/config", retain=True),
             )
-            zero, one, two, told, retained, unretained = raw.wait_for_rows(6)
+            zero, one, two, stamped, retained, unretained = raw.wait_for_rows(6)
         assert zero["topic"] == "d/sensor-1/telemetry/climate" and zero["payload"] == b'{"temperature":21.5}'
         assert (zero["qos"], one["qos"], two["qos"]) == (0, 1, 1), "the broker hands QoS 2 on at QoS 1"
         assert one["payload"] == binary and one["content_type"] == "application/octet-stream"
         assert two["payload"] == b"" and two["content_type"] is None and two["seq"] is None
-        assert (told["boot"], told["seq"], told["ts"]) == ("3", "17", "2026-01-01T00:00:00Z")
-        assert told["content_type"] == "application/json"
+        assert (stamped["boot"], stamped["seq"], stamped["ts"]) == ("3", "17", "2026-01-01T00:00:00Z")
+        assert stamped["content_type"] == "application/json"
         assert (zero["retain"], retained["retain"], unretained["retain"]) == (False, True, True)
-        for row in (zero, one, two, told, retained):
+        for row in (zero, one, two, stamped, retained):
             assert row["device"] == "sensor-1" and row["transport"] == Transport.MQTT and row["replay_of"] is None
             assert before - timedelta(seconds=1) < row["received_at"] < datetime.now(UTC) + timedelta(seconds=1)
         assert {r.partition for r in raw.records} == {partition_of(b"sensor-1", PARTITIONS)}
@@ -169,7 +169,7 @@ class TestSteady:
 
 
 def _told(raw: RawReader, device: str) -> list[tuple[str, Any]]:
-    """What is told of a device, its messages among it: (topic without the device, reason of a disconnect)."""
+    """Events of a device, its messages included: (topic without the device, reason of a disconnect)."""
     rows = [row for row in raw.all_rows() if row["device"] == device]
     return [
         (row["topic"].replace(f"/{device}/", "/"), orjson.loads(row["payload"] or b"{}").get("reason")) for row in rows
@@ -181,7 +181,7 @@ def test_connects_and_disconnects_are_told_among_the_messages(
 ) -> None:
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="comes-goes", protocol=paho.MQTTv5)
     client.will_set("d/comes-goes/event/offline", b"{}", 1)
-    told = steady.metric("millrace_bridge_mqtt_connections_total")
+    before = steady.metric("millrace_bridge_mqtt_connections_total")
     messages = steady.metric("millrace_bridge_messages_total")
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
@@ -204,7 +204,7 @@ def test_connects_and_disconnects_are_told_among_the_messages(
     assert _told(raw, "comes-goes") == expected
     assert {row["device"] for row in raw.all_rows()} == {"comes-goes"}, "no other id is a device's"
     assert {r.partition for r in raw.records} == {partition_of(b"comes-goes", PARTITIONS)}
-    wait(lambda: steady.metric("millrace_bridge_mqtt_connections_total") == told + 4, "connections to be counted")
+    wait(lambda: steady.metric("millrace_bridge_mqtt_connections_total") == before + 4, "connections to be counted")
     assert steady.metric("millrace_bridge_messages_total") == messages + 2, "they are no messages"
 
 

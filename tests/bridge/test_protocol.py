@@ -78,7 +78,7 @@ class Refused:
 
 
 class Kafka:
-    """Takes records; acknowledges them when told to."""
+    """Takes records; acknowledges them when asked to."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callable[..., None]] = []

@@ -27,7 +27,7 @@ RECORDS = st.lists(
 )
 
 
-def told(registry: RegistryColumns) -> Any:
+def contents(registry: RegistryColumns) -> Any:
     devices = registry.devices
     fields = {}
     for field in (ROLE, "site", "model"):
@@ -56,8 +56,8 @@ def test_the_latest_version_counts_and_a_restart_knows_the_same(records: Any) ->
         for one in (registry, again):
             assert (one.take(device_key(name), Version(0, offset), value) != NONE) is news
         again = restarted(again)
-    names, fields, removed = told(registry)
-    assert told(again) == (names, fields, removed)
+    names, fields, removed = contents(registry)
+    assert contents(again) == (names, fields, removed)
     for n, name in enumerate(names):
         device = latest[name][1]
         labels = {} if device is None else {**device.labels, ROLE: device.role}
@@ -75,10 +75,10 @@ def test_a_broken_record_takes_role_and_labels_until_the_next_good_one() -> None
         assert registry.kind(int(registry.kinds()[0])) == {ROLE: "motor"}
         assert registry.take("device/a", Version(0, 2 * n + 1), value) == 0
         assert registry.kinds().tolist() == [NONE] and registry.removed().tolist() == [False]
-    before = told(registry)
+    before = contents(registry)
     assert registry.take("device/NO", Version(0, 99), b"{}") == NONE
     assert registry.take("policy", Version(0, 99), b"{}") == NONE
-    assert told(registry) == before and registry.refused == 5
+    assert contents(registry) == before and registry.refused == 5
 
 
 def test_devices_that_are_only_heard_of_have_no_values() -> None:

@@ -1,4 +1,4 @@
-"""Where control records go, and when our clock may be told."""
+"""Where control records go, and when our clock may send ticks."""
 
 import orjson
 import pytest
@@ -93,15 +93,15 @@ def test_a_right_clock_is_never_suspected_however_slow_kafka_is(before_ms: int, 
 
 def test_the_clock_is_told_only_when_proved_and_no_more_after_a_jump() -> None:
     clock = Clock()
-    assert not clock.may_tell(1_000_000, 0)
+    assert not clock.may_tick(1_000_000, 0)
     clock.proof(1_000_000, 1_004_000, 1_000_002, 2)
-    assert clock.may_tell(1_001_000, 1_000), "4 s is within bounds"
-    assert not clock.may_tell(1_060_000, 2_000), "a jump of the wall clock"
-    assert not clock.may_tell(1_002_000, 2_000), "once suspected it needs a new proof"
+    assert clock.may_tick(1_001_000, 1_000), "4 s is within bounds"
+    assert not clock.may_tick(1_060_000, 2_000), "a jump of the wall clock"
+    assert not clock.may_tick(1_002_000, 2_000), "once suspected it needs a new proof"
     clock.proof(1_002_000, 1_002_001, 1_002_002, 2_002)
-    assert clock.may_tell(1_003_000, 3_002)
+    assert clock.may_tick(1_003_000, 3_002)
     clock.proof(1_003_000, 1_009_000, 1_003_002, 3_004)
-    assert not clock.may_tell(1_004_000, 4_002) and clock.off_ms == 5_998
+    assert not clock.may_tick(1_004_000, 4_002) and clock.off_ms == 5_998
 
 
 def test_a_commit_of_other_topics_counts_for_nothing() -> None:

@@ -81,9 +81,9 @@ def test_it_tells_each_extreme_once_through_a_kill(service: StageService) -> Non
     service.end(signal.SIGKILL)
     send(40, 80)
     service.start()
-    until(lambda: service.told(TOPIC, 0)[-1][0] == 79, 90, f"all answers\n{service.log.read_text()}")
+    until(lambda: service.written(TOPIC, 0)[-1][0] == 79, 90, f"all answers\n{service.log.read_text()}")
     assert service.end(signal.SIGTERM) == 0
-    told = service.told(TOPIC, 0)
+    told = service.written(TOPIC, 0)
     beaten = [
         row["value"] for _, found in told if found.value() for row in ipc.decode(found.value() or b"").to_pylist()
     ]

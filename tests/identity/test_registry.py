@@ -55,7 +55,7 @@ def test_every_mistake_is_told_at_once() -> None:
         Device("g", "meter", labels={f"l{i}": "" for i in range(33)}),
     ]
     assert mistakes(core.add, KNOWN, wanted, ROLES) == [
-        "twin: stands 2 times",
+        "twin: is given 2 times",
         "'Upper/Case': a device id must match [a-z0-9-]{1,64}",
         "meter-1: is enrolled already, with role meter",
         "a: the policy has no role 'metre'; it has gateway, meter",

@@ -30,7 +30,7 @@ def millrace(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=2 * LIMIT_S)
 
 
-def told(data: Path) -> dict[str, Any]:
+def status_of(data: Path) -> dict[str, Any]:
     """What `millrace status --json` prints, but for the ledger."""
     found = status.read(data)
     assert found is not None
@@ -78,7 +78,7 @@ def test_status_tells_of_every_service_and_endpoint(data: Path) -> None:
 
 def test_clients_find_everything_in_run_env(data: Path) -> None:
     lines = status.environment(data)
-    found = told(data)["endpoints"]
+    found = status_of(data)["endpoints"]
     assert lines["MILLRACE_KAFKA_BOOTSTRAP"] == found["kafka"]
     assert lines["MILLRACE_DEVICE_MQTT_URL"] == found["mqtt"]
     assert lines["MILLRACE_DEVICE_MQTTS_URL"] == found["mqtts"]
@@ -88,9 +88,9 @@ def test_clients_find_everything_in_run_env(data: Path) -> None:
 
 
 def test_a_first_message_as_up_and_the_readme_give_it_reaches_this_platform(data: Path) -> None:
-    command = told(data)["command"]
+    command = status_of(data)["command"]
     port = millrace("status", "--port", "mqtt", "--data", str(data)).stdout.strip()
-    assert told(data)["endpoints"]["mqtt"] == f"mqtt://127.0.0.1:{port}"
+    assert status_of(data)["endpoints"]["mqtt"] == f"mqtt://127.0.0.1:{port}"
     assert f" -p {port} " in command
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert "mosquitto_pub -V 5 -q 1 -p $(.venv/bin/millrace status --port mqtt)" in readme
@@ -119,37 +119,37 @@ def test_a_second_up_on_the_same_data_says_so_and_stops(data: Path) -> None:
     done = millrace("up", "--data", str(data))
     assert done.returncode == 1
     assert "runs already" in done.stderr
-    until(lambda: bool(told(data)["ready"]), "it goes on")
+    until(lambda: bool(status_of(data)["ready"]), "it goes on")
 
 
 @pytest.mark.parametrize("name", ["mosquitto", "sink"])
 def test_what_is_killed_with_9_comes_back_and_is_counted(data: Path, name: str) -> None:
-    before = service(told(data), name)
+    before = service(status_of(data), name)
     os.kill(before["pid"], signal.SIGKILL)
-    until(lambda: service(told(data), name)["restarts"] == before["restarts"] + 1, f"{name} was not restarted")
-    until(lambda: bool(told(data)["ready"]), f"not ready after {name} was killed")
-    assert service(told(data), name)["pid"] != before["pid"]
+    until(lambda: service(status_of(data), name)["restarts"] == before["restarts"] + 1, f"{name} was not restarted")
+    until(lambda: bool(status_of(data)["ready"]), f"not ready after {name} was killed")
+    assert service(status_of(data), name)["pid"] != before["pid"]
 
 
 def test_nothing_outlives_an_up_that_is_killed_with_9_and_the_data_serve_again(data: Path) -> None:
-    found = told(data)
+    found = status_of(data)
     pids = [s["pid"] for s in found["services"] if s["pid"]]
     os.kill(found["supervisor"], signal.SIGKILL)
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "something was left behind")
-    assert told(data)["ready"] is False
-    assert {s["state"] for s in told(data)["services"]} == {"stopped"}
+    assert status_of(data)["ready"] is False
+    assert {s["state"] for s in status_of(data)["services"]} == {"stopped"}
     done = millrace("up", "--data", str(data), "--detach")
     assert done.returncode == 0, done.stderr
     assert any("(epoch 0)" in line for line in (data / "logs" / "init.log").read_text().splitlines()[-8:])
-    assert told(data)["endpoints"]["mqtt"] is None
+    assert status_of(data)["endpoints"]["mqtt"] is None
 
 
 def test_down_leaves_nothing(data: Path) -> None:
-    pids = [s["pid"] for s in told(data)["services"] if s["pid"]]
+    pids = [s["pid"] for s in status_of(data)["services"] if s["pid"]]
     done = millrace("down", "--data", str(data))
     assert (done.returncode, done.stdout) == (0, "stopped\n")
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
-    assert {s["state"] for s in told(data)["services"]} == {"stopped"}
+    assert {s["state"] for s in status_of(data)["services"]} == {"stopped"}
     assert millrace("down", "--data", str(data)).stdout == f"nothing runs on {data}\n"
 
 

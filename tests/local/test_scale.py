@@ -1,4 +1,4 @@
-"""As many of a service as are wanted: processes come, are drained and come again; mistakes are told at once."""
+"""As many of a service as are wanted: processes come, are drained and restart; mistakes are reported at once."""
 
 import time
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from tests.local.toys import gone, toy
 
 
 def test_every_mistake_is_told_at_once() -> None:
-    with pytest.raises(RefusedError) as told:
+    with pytest.raises(RefusedError) as refused:
         scale.check({"acces": 2, "bridge": 2, "sink": 17, "access": 3})
     for part in ("no service acces", "bridge=2: 0 to 1", "sink=17: 0 to 16"):
-        assert part in str(told.value)
-    assert "access=3" not in str(told.value)
+        assert part in str(refused.value)
+    assert "access=3" not in str(refused.value)
 
 
 def test_workers_come_and_go_as_wanted_and_leave_in_peace(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_an_incident_of_a_device_reaches_alertmanager_with_its_explanation(lab: 
     lab.running.command("detector", "apply", str(tmp_path / "detectors.yaml"))
     with notified(lab):
         with saying(lab.running, "hot-1", lambda: b'{"heat":500}'):
-            _until(lambda: bool(incidents(lab, "hot-1")), "the incident is not told")
+            _until(lambda: bool(incidents(lab, "hot-1")), "the incident is not reported")
             (alert,) = incidents(lab, "hot-1")
             assert alert["labels"]["metric"] == "heat" and alert["labels"]["severity"] == "critical"
             assert "500" in alert["annotations"]["summary"]

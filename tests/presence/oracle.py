@@ -1,4 +1,4 @@
-"""What presence should tell, said a device at a time with a dictionary, and nothing of the core but its constants."""
+"""What presence should write, worked out a device at a time with a dictionary, sharing only constants with the core."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ from schemas.topics import is_device_id
 from schemas.vocabulary import Verdict
 from streams.presence.rules import Rules
 
-Told = tuple[Any, ...]
+Row = tuple[Any, ...]
 """(device, publisher, state, reason, since, last seen, expected s, flaps)"""
 _GOES = {"disconnected": "disconnected", "event/offline": "will"}
 _PERIOD, _GROWTH, _WATCHED = 20, 2, 4
@@ -24,7 +24,7 @@ class Entry:
     period: int = 0
     due: int | None = None
     now: str | None = None
-    told: str | None = None
+    written: str | None = None
     why: str = ""
     since: int | None = None
     heat: int | None = None
@@ -47,9 +47,9 @@ class Oracle:
 
     # --- records
 
-    def record(self, rows: list[dict[str, Any]]) -> list[Told]:
+    def record(self, rows: list[dict[str, Any]]) -> list[Row]:
         rows = [row for row in rows if row.get("replay_of") is None]
-        news = {row["device"] for row in rows if self.is_telling(row)}
+        news = {row["device"] for row in rows if self.is_report(row)}
         for row in rows:
             self.meet(row)
         for row in rows:
@@ -62,7 +62,7 @@ class Oracle:
                     last = max(n for n, r in enumerate(rows) if device in self.present(r))
                     self.become(entry, "online", "telemetry", rows[last]["received_at"])
                     changed.append((last, device))
-            if self.is_telling(row):
+            if self.is_report(row):
                 entry = self.devices[row["device"]]
                 state = "online" if row["metric"] == "connected" else "offline"
                 if entry.now != state:
@@ -76,39 +76,39 @@ class Oracle:
                 max(entry.heat or self.time, self.time) + self.step(), self.time + self.rules.within_ms * 3 // 2
             )
             entry.kept += 1
-        return self.tell(where)
+        return self.emit(where)
 
     def step(self) -> int:
         return self.rules.within_ms // self.rules.changes
 
-    def tell(self, where: dict[str, int]) -> list[Told]:
+    def emit(self, where: dict[str, int]) -> list[Row]:
         out = []
         for device in sorted(where, key=lambda name: where[name]):
             entry = self.devices[device]
             assert entry.heat is not None
             if entry.heat - self.time > self.rules.within_ms:
                 entry.held = True
-            if entry.now != entry.told and not (entry.held and entry.told == "online"):
+            if entry.now != entry.written and not (entry.held and entry.written == "online"):
                 entry.kept -= 1
-                out.append(self.say(device))
+                out.append(self.emitted(device))
         return out
 
-    def say(self, device: str) -> Told:
+    def emitted(self, device: str) -> Row:
         entry = self.devices[device]
         expected = self.allowed(entry) / 1000 if self.known(entry) else None
         row = (device, entry.publisher, entry.now, entry.why, entry.since, entry.seen, expected, entry.kept)
-        entry.told, entry.kept, entry.due = entry.now, 0, None
+        entry.written, entry.kept, entry.due = entry.now, 0, None
         if entry.now == "online":
             self.wait(entry)
         return row
 
     @staticmethod
-    def is_telling(row: dict[str, Any]) -> bool:
+    def is_report(row: dict[str, Any]) -> bool:
         return row["verdict"] == Verdict.EVENT and row["metric"] in ("connected", *_GOES)
 
     def present(self, row: dict[str, Any]) -> set[str]:
         """Who is there, by this message."""
-        if self.is_telling(row):
+        if self.is_report(row):
             return set()
         if row["verdict"] in (Verdict.DENIED, Verdict.DEAD_LETTER):
             return {row["publisher"]} & set(self.devices)
@@ -123,12 +123,12 @@ class Oracle:
     def signs(self, row: dict[str, Any]) -> None:
         device, publisher = row["device"], row["publisher"]
         accepted = row["verdict"] in (Verdict.ACCEPTED, Verdict.EVENT)
-        if accepted and not self.is_telling(row) and device in self.devices:
+        if accepted and not self.is_report(row) and device in self.devices:
             self.devices[device].publisher = publisher if publisher in self.devices else device
         for name in self.present(row):
             self.devices[name].seen = row["received_at"]
             self.hear(self.devices[name])
-        if self.is_telling(row) and row["metric"] == "connected":
+        if self.is_report(row) and row["metric"] == "connected":
             self.hear(self.devices[device])
 
     def settles(self, entry: Entry) -> bool:
@@ -167,14 +167,14 @@ class Oracle:
             known = entry.first + max(_WATCHED * entry.usual(), self.rules.least_ms)
             entry.due = min(entry.due, max(known, self.clock + self.rules.least_ms))
 
-    def wait_anew(self) -> None:
+    def reset_deadlines(self) -> None:
         for entry in self.devices.values():
             if entry.due is not None:
                 self.wait(entry)
 
     # --- time
 
-    def tick(self, time: int) -> list[Told]:
+    def tick(self, time: int) -> list[Row]:
         if time <= self.time:
             return []
         self.clock += min(time - self.time, self.rules.standstill_ms)
@@ -186,16 +186,16 @@ class Oracle:
                     most = time + self.rules.within_ms * 3 // 2
                     entry.heat = min(max(entry.heat or time, time) + self.step(), most)
                 else:
-                    entry.kept -= 1  # that it went was kept back, and is written now
+                    entry.kept -= 1  # its going offline was suppressed, and is written now
                 times = [t for t in (entry.seen, entry.since) if t is not None]
                 self.become(entry, "offline", "silence", max(times))
-                out.append(self.say(device))
+                out.append(self.emitted(device))
         for device, entry in self.devices.items():
             if entry.held and (entry.heat or 0) - time <= self.rules.within_ms // 2:
                 entry.held = False
-                if entry.now != entry.told:
+                if entry.now != entry.written:
                     entry.kept -= 1
-                    out.append(self.say(device))
+                    out.append(self.emitted(device))
         return out
 
     def is_silent(self, entry: Entry) -> bool:
@@ -209,13 +209,13 @@ class Oracle:
 
     # --- operators
 
-    def remove(self, device: str) -> list[Told]:
+    def remove(self, device: str) -> list[Row]:
         entry = self.devices.get(device)
         if entry is None:
             return []
         out = []
-        if entry.told == "online":
+        if entry.written == "online":
             self.become(entry, "offline", "removed", self.time)
-            out.append(self.say(device))
+            out.append(self.emitted(device))
         del self.devices[device]
         return out

@@ -16,7 +16,7 @@ MESSAGES = (Verdict.ACCEPTED, Verdict.DENIED, Verdict.DEAD_LETTER)
 
 
 def row(device: str, received_at: int = NOW_MS, verdict: Verdict = Verdict.ACCEPTED, **more: Any) -> dict[str, Any]:
-    """A reading, unless told otherwise."""
+    """A reading, unless given otherwise."""
     found = {"device": device, "publisher": device, "verdict": int(verdict), "received_at": received_at}
     return found | {"quality": 0, "reading_index": 0, "metric": "a" if verdict is Verdict.ACCEPTED else None} | more
 
@@ -57,7 +57,7 @@ def registered(offset: int, device: Device) -> Record:
     return control(offset, device_key(device.id), device.encode(with_token=False))
 
 
-def told(outputs: Sequence[Output]) -> list[dict[str, Any]]:
+def rows_of(outputs: Sequence[Output]) -> list[dict[str, Any]]:
     """The rows of the one record, or of none."""
     if not outputs:
         return []

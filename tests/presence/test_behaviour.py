@@ -1,4 +1,4 @@
-"""What presence tells, and when: one case at a time."""
+"""What presence writes, and when: one case at a time."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from streams.presence.core import watch as watch_module
 from streams.presence.core.stage import PresenceStage
 from streams.presence.core.state import SETTINGS
 from streams.presence.rules import check
-from tests.presence.support import NOW_MS, control, data, event, row, tick, told
+from tests.presence.support import NOW_MS, control, data, event, row, rows_of, tick
 from tests.presence.timeline import Timeline
 
 DAY = 86_400
@@ -175,7 +175,7 @@ def test_a_slower_habit_is_learned_at_the_price_of_few_false_silences() -> None:
     found = []
     for _ in range(40):
         found += t.at(t.second + HOUR, every=10) + t.says("a")
-    silences = [told for told in found if told[2] == "silence"]
+    silences = [one for one in found if one[2] == "silence"]
     assert len(silences) <= 4
     assert found[-1] == ("a", "online", "telemetry")
 
@@ -287,7 +287,7 @@ def test_an_old_removal_that_is_relayed_again_changes_nothing() -> None:
     t = Timeline()
     t.says("a")
     gone = Device("a", "sensor", "removed").encode(with_token=False)
-    assert told(t.state.apply(control(50, "device/a", gone, Version(0, 7))))
+    assert rows_of(t.state.apply(control(50, "device/a", gone, Version(0, 7))))
     t.state.apply(control(51, "device/a", Device("a", "sensor").encode(with_token=False), Version(0, 9)))
     assert t.says("a") == [("a", "online", "telemetry")]
     assert not t.state.apply(control(52, "device/a", gone, Version(0, 7)))

@@ -135,7 +135,7 @@ sttle: 5s
         ("silence: {least: 5s}", "standstill is 10s, above least, which is 5s"),
         ("flaps: {changes: 100, within: 1m}", "changes is 100 within 1m, which is more than one a second"),
         ("[]", "the rules must be a mapping, not a list"),
-        ("{", "no YAML"),
+        ("{", "not valid YAML"),
         ("flaps: 3", "flaps must be a mapping"),
     ],
 )

@@ -23,7 +23,7 @@ from streams.presence.core.stage import PresenceStage
 from streams.presence.core.state import SETTINGS
 from streams.presence.rules import check
 from tests.bridge.processes import Service
-from tests.presence.world import World
+from tests.presence.scenario import Scenario
 from tests.servers import KafkaServer, MosquittoServer
 from tests.support.service import StageService, as_record, until, without_provenance
 
@@ -61,7 +61,7 @@ def platform(service: StageService, mosquitto: MosquittoServer, tmp_path: Path) 
         for one in (relay, access, mqtt):
             one.start()
         service.start()
-        until(lambda: service.told(PRESENCE, 0), 30, "the first tick")
+        until(lambda: service.written(PRESENCE, 0), 30, "the first tick")
         yield service
 
 
@@ -118,7 +118,7 @@ class Device:
 def rows_of(service: StageService, device: str) -> list[dict[str, Any]]:
     """All rows written for a device, duplicates dropped."""
     found = []
-    for _, one in service.told(PRESENCE, partition_of(device.encode(), PARTITIONS)):
+    for _, one in service.written(PRESENCE, partition_of(device.encode(), PARTITIONS)):
         headers = table(one.headers())
         if number(headers, "rows"):
             found += presence.read(headers, one.value() or b"").to_pylist()
@@ -173,12 +173,12 @@ def test_devices_come_go_fall_silent_and_come_back(platform: StageService, mosqu
 
 
 def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: StageService) -> None:
-    worlds = [World(seed) for seed in range(PARTITIONS)]
+    scenarios = [Scenario(seed) for seed in range(PARTITIONS)]
 
     def send(count: int) -> None:
-        for partition, world in enumerate(worlds):
+        for partition, scenario in enumerate(scenarios):
             for _ in range(count):
-                service.send(partition, world.record()[0])
+                service.send(partition, scenario.record()[0])
         service.flush()
 
     send(200)
@@ -191,13 +191,13 @@ def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: S
     until(lambda: service.metric("millrace_presence_changes_total") > 0, 30, "work after the kill")
     service.end(signal.SIGKILL)
     service.start()
-    for partition, world in enumerate(worlds):  # a last tick is answered when all is
+    for partition, scenario in enumerate(scenarios):  # a last tick is answered when all is
         record = None
         while record is None or record.kind != "tick":
-            record = world.record()[0]
+            record = scenario.record()[0]
             service.send(partition, record)
     service.flush()
-    until(lambda: all(_answered(service, p) == worlds[p].offset for p in range(PARTITIONS)), 60, "all answers")
+    until(lambda: all(_answered(service, p) == scenarios[p].offset for p in range(PARTITIONS)), 60, "all answers")
     assert service.metric("millrace_presence_refused_total") >= 0
     assert service.end(signal.SIGTERM) == 0, service.log.read_text()
     for partition in range(PARTITIONS):
@@ -205,22 +205,22 @@ def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: S
 
 
 def _answered(service: StageService, partition: int) -> int:
-    told = service.told(PRESENCE, partition)
-    return told[-1][0] if told else -1
+    written = service.written(PRESENCE, partition)
+    return written[-1][0] if written else -1
 
 
 def _is_what_the_core_tells(service: StageService, partition: int) -> None:
     """Each record that the service wrote, and no other, as the core makes it of the same log."""
     state = PresenceStage().create(partition)
-    told = dict(service.told(PRESENCE, partition))
-    expected, last = 0, max(told)
+    written = dict(service.written(PRESENCE, partition))
+    expected, last = 0, max(written)
     for found in service.read(READINGS, partition):
         record = as_record(found, partition)
         if record.src > last:
             break  # came after the service was stopped
         for output in state.apply(record):
-            one = told.pop(record.src)
+            one = written.pop(record.src)
             assert (one.value() or b"") == output.value
             assert without_provenance(one) == list(output.headers)
             expected += 1
-    assert expected > 20 and not told, "nothing more, nothing twice"
+    assert expected > 20 and not written, "nothing more, nothing twice"

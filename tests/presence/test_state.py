@@ -15,13 +15,13 @@ from runtime.stage.contract import Output
 from schemas import headers
 from streams.presence.core import devices as devices_module
 from streams.presence.core.stage import PresenceStage
-from tests.presence.oracle import Told
-from tests.presence.support import told
-from tests.presence.world import World
+from tests.presence.oracle import Row
+from tests.presence.scenario import Scenario
+from tests.presence.support import rows_of
 from tests.support.states import restored, stored
 
 
-def as_told(row: dict[str, Any]) -> Told:
+def as_row(row: dict[str, Any]) -> Row:
     at = [row[name] if row[name] is None else ms(row[name]) for name in ("since", "last_seen")]
     return (row["device"], row["publisher"], row["state"], row["reason"], *at, row["expected_s"], row["flaps"])
 
@@ -33,27 +33,27 @@ def ms(moment: datetime) -> int:
 @pytest.mark.parametrize("seed", range(12))
 def test_records_change_what_the_oracle_says(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices_module, "_COMPACT_FROM", 2)
-    world, state = World(seed), PresenceStage().create(0)
+    scenario, state = Scenario(seed), PresenceStage().create(0)
     for _ in range(400):
-        record, expected = world.record()
+        record, expected = scenario.record()
         outputs = state.apply(record)
-        rows = told(outputs)
-        assert sorted(map(as_told, rows), key=str) == sorted(expected, key=str), record.offset
-        assert {ms(row["time"]) for row in rows} <= {world.oracle.time}
+        rows = rows_of(outputs)
+        assert sorted(map(as_row, rows), key=str) == sorted(expected, key=str), record.offset
+        assert {ms(row["time"]) for row in rows} <= {scenario.oracle.time}
         assert len({row["device"] for row in rows}) == len(rows), "a record changes a device at most once"
-        assert state.watch.devices.watched == len(world.oracle.devices)
+        assert state.watch.devices.watched == len(scenario.oracle.devices)
 
 
 def test_the_schedules_meet_every_reason_and_hold_and_keep_back() -> None:
     met: Counter[str] = Counter()
     kept = held = 0
     for seed in range(6):
-        world = World(seed)
+        scenario = Scenario(seed)
         for _ in range(300):
-            for row in world.record()[1]:
+            for row in scenario.record()[1]:
                 met[row[3]] += 1
                 kept += row[-1]
-            held += sum(entry.held for entry in world.oracle.devices.values())
+            held += sum(entry.held for entry in scenario.oracle.devices.values())
     assert set(met) == {"telemetry", "connected", "disconnected", "will", "silence", "removed"}
     assert kept and held
 
@@ -61,10 +61,10 @@ def test_the_schedules_meet_every_reason_and_hold_and_keep_back() -> None:
 @pytest.mark.parametrize("seed", [50, 51])
 def test_a_snapshot_and_a_restart_after_each_record_change_no_byte(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices_module, "_COMPACT_FROM", 2)
-    world, stage = World(seed), PresenceStage()
+    scenario, stage = Scenario(seed), PresenceStage()
     straight, broken = stage.create(0), stage.create(0)
     for _ in range(250):
-        record, _ = world.record()
+        record, _ = scenario.record()
         assert as_bytes(straight.apply(record)) == as_bytes(broken.apply(record))
         blob = stored(broken)
         assert blob == stored(straight)
@@ -77,10 +77,10 @@ def as_bytes(outputs: Sequence[Output]) -> list[tuple[Any, ...]]:
 
 def fingerprint(seed: int) -> str:
     """Of all that comes of a schedule, and of the state in the end."""
-    world, state = World(seed), PresenceStage().create(0)
+    scenario, state = Scenario(seed), PresenceStage().create(0)
     found = hashlib.sha256()
     for _ in range(200):
-        for output in state.apply(world.record()[0]):
+        for output in state.apply(scenario.record()[0]):
             found.update(output.value + repr(headers.table(output.headers)).encode())
     return found.hexdigest() + hashlib.sha256(stored(state)).hexdigest()
 

@@ -6,11 +6,11 @@ from schemas.control import Device
 from streams.presence.core.stage import PresenceStage
 from streams.presence.core.state import SETTINGS
 from streams.presence.rules import check
-from tests.presence.support import NOW_MS, control, data, event, registered, row, tick, told
+from tests.presence.support import NOW_MS, control, data, event, registered, row, rows_of, tick
 
 
 class Timeline:
-    """`at(s)` lets time pass, a tick a second, `says` and `told` let things happen; all return the rows since, as
+    """`at(s)` lets time pass, a tick a second, `says` and `happens` send events; all return the rows since, as
     (device, state, reason)."""
 
     def __init__(self, rules: str = "") -> None:
@@ -57,7 +57,7 @@ class Timeline:
 
     @property
     def last(self) -> dict[str, Any]:
-        """The row told last."""
+        """The row written last."""
         return self.rows[-1]
 
     def _next(self) -> int:
@@ -65,6 +65,6 @@ class Timeline:
         return self.offset
 
     def _apply(self, record: Any) -> list[tuple[str, str, str]]:
-        found = told(self.state.apply(record))
+        found = rows_of(self.state.apply(record))
         self.rows += found
         return [(one["device"], one["state"], one["reason"]) for one in found]

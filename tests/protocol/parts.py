@@ -1,4 +1,4 @@
-"""What the model needs of the world: logs, tables with their bounded memory, and what stands in a record."""
+"""What the model needs around it: logs, tables with their bounded memory, and what stands in a record."""
 
 import json
 from collections import OrderedDict
@@ -102,7 +102,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a device says once; `uid` tells messages apart whatever becomes of them. `replay_of`: uid it replays."""
+    """What a device says once; `uid` identifies a message whatever its verdict. `replay_of`: uid it replays."""
 
     device: str
     boot: int

@@ -49,7 +49,7 @@ def test_ipv6_every_address_and_names_are_listened_on(bind: str, reached_at: tup
 @pytest.mark.parametrize(
     ("bind", "words"),
     [
-        ("::1", "an IPv6 address stands in brackets"),
+        ("::1", "write an IPv6 address in brackets"),
         ("::", "expected host:port"),
         ("::1:9100", "as in [::1]:9100"),
         ("[::1]", "expected host:port"),

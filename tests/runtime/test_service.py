@@ -24,7 +24,7 @@ class Part:
     def __init__(self, name): self.name = name
     async def start(self):
         print("start", self.name, flush=True)
-        if self.name == sys.argv[1]: raise RefusedError("the world does not fit: mend it")
+        if self.name == sys.argv[1]: raise RefusedError("the topics do not match: run init")
     async def stop(self):
         print("stop", self.name, flush=True)
         if sys.argv[1] == "hang": await asyncio.sleep(60)
@@ -76,7 +76,7 @@ def test_a_start_that_is_refused_exits_with_78_and_one_line(tmp_path: Path) -> N
     process = _start(tmp_path, "b")
     _, err = process.communicate(timeout=20)
     assert process.returncode == 78
-    assert [json.loads(line)["message"] for line in err.splitlines()] == ["start: the world does not fit: mend it"]
+    assert [json.loads(line)["message"] for line in err.splitlines()] == ["start: the topics do not match: run init"]
 
 
 def test_an_unexpected_error_in_the_background_ends_the_process_with_70(tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ OURS = [name for name, service in COMPOSE["services"].items() if service["image"
 def test_env_example_explains_every_setting_with_its_default() -> None:
     wanted = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", TEXT))
     lines = (ROOT / ".env.example").read_text().splitlines()
-    told = dict(line.split("#")[0].strip().split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    assert told == {name: default for name, default in wanted.items() if name != "MILLRACE_KAFKA_BOOTSTRAP"}
+    documented = dict(
+        line.split("#")[0].strip().split("=", 1) for line in lines if "=" in line and not line.startswith("#")
+    )
+    assert documented == {name: default for name, default in wanted.items() if name != "MILLRACE_KAFKA_BOOTSTRAP"}
 
 
 def test_images_are_pinned_by_an_exact_tag() -> None:
@@ -33,7 +35,7 @@ def test_images_are_pinned_by_an_exact_tag() -> None:
         )
 
 
-def test_only_devices_doors_are_open() -> None:
+def test_only_device_endpoints_are_open() -> None:
     doors = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
     assert set(doors) == {"mosquitto", "bridge-http", "grafana"}
     assert all(port.startswith("127.0.0.1:") for port in doors["grafana"])

@@ -62,7 +62,7 @@ def _allowed(error: KafkaError | None) -> bool:
 
 
 def _read(settings: KafkaSettings) -> set[str]:
-    """Topics of which this service is given records, or told that there are none."""
+    """Topics of which this service gets records, or the answer that there are none."""
     more = {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
     consumer = clients.consumer(settings, rights.READER, more=more)
     known = [topic for topic in TOPICS if _known(consumer, topic)]

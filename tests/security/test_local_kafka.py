@@ -1,4 +1,4 @@
-"""The local Kafka speaks to nobody without its password, and the password is told to nobody."""
+"""The local Kafka rejects clients without its password, and the password is disclosed to nobody."""
 
 import os
 import socket
@@ -140,7 +140,7 @@ def test_a_kafka_from_before_passwords_keeps_its_records_and_asks_for_one(
     assert out.flush(20) == 0
     server.stop()
     server.engine = replace(server.engine, keys=KafkaKeys(server.engine.folder.with_name("keys")))
-    for _ in range(2):  # the first start tells Kafka the password, the second knows no other way in
+    for _ in range(2):  # the first start gives Kafka the password, the second knows no other way in
         server.start()
         assert read_one(settings(server)) == b"old"
         with pytest.raises(KafkaException):

@@ -269,7 +269,7 @@ class Workers:
             await self._end(self.workers.pop(0)[0])
             await self.wakes(number)
             engine, _ = self.workers[0]
-            if number % 2:  # it is told, before it gets it back
+            if number % 2:  # it is notified before it gets it back
                 await engine.hand_over()
                 engine.release()
             self.owner = engine

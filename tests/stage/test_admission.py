@@ -14,7 +14,7 @@ FACTS = LogFacts("telemetry.raw", "topic-1", 0, 0, 120, 0xBEEF, {"out": OutputEn
 NONE = Options()
 
 
-def test_the_same_world_is_gone_on_with() -> None:
+def test_unchanged_topics_are_resumed() -> None:
     assert admit(SNAPSHOT, 1, (), FACTS, NONE) is SNAPSHOT
 
 

@@ -32,7 +32,7 @@ def columns(rows: list[tuple[int, list[int]]]) -> Rows:
     }
 
 
-def told(found: Rows) -> list[tuple[int, list[int]]]:
+def plain(found: Rows) -> list[tuple[int, list[int]]]:
     """The rows of columns; asserts that columns belong together."""
     out, at = [], 0
     for series, pair, size in zip(found["series"], found["pair"], found["size"], strict=True):
@@ -58,14 +58,14 @@ def test_every_row_leaves_once_in_order_in_pieces_as_large_as_fit(
         waiting.add(columns(batch))
     want = [row for batch in batches for row in batch]
     while want:
-        got = told(waiting.take())
+        got = plain(waiting.take())
         assert got == want[: len(got)]
         assert len(got) == 1 or (len(got) <= most_rows and size_of(got) <= most_bytes)
         if len(got) < min(most_rows, len(want)):
             assert size_of(want[: len(got) + 1]) > most_bytes, "one more would have fitted"
         want = want[len(got) :]
         assert len(waiting) == len(want)
-    assert told(waiting.take()) == []
+    assert plain(waiting.take()) == []
 
 
 @given(st.lists(st.one_of(_rows, st.none()), max_size=12))
@@ -77,7 +77,7 @@ def test_a_snapshot_and_a_restart_after_each_step_change_no_byte(steps: list[Any
             if step is not None:
                 waiting.add(columns(step))
         if step is None:
-            assert told(straight.take()) == told(broken.take())
+            assert plain(straight.take()) == plain(broken.take())
         stored = {name: array.copy() for name, array in broken.arrays().items()}
         assert _bytes(stored) == _bytes(straight.arrays())
         broken = pending()

@@ -86,7 +86,7 @@ def test_marks_count_once_each_and_not_again_when_they_are_sent_again() -> None:
     again = News()
     again.restore(orjson.loads(orjson.dumps(news.stored())))
     assert not again.take(marks[2])
-    assert again.take(control(Version(1, 0), b"{}", mark_key("i-10"))), "platform.control was made anew"
+    assert again.take(control(Version(1, 0), b"{}", mark_key("i-10"))), "platform.control was re-created"
     assert key_of(marks[0]) == "mark/i-3"
 
 

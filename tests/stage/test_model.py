@@ -1,7 +1,7 @@
 """The engine itself under random schedules of kills, stops, zombies and rebalances, in the middle of a snapshot too.
 
 Whatever the schedule, a reader that goes by provenance gets the truth, and there is a snapshot to go on from. The
-mutants show that the model can tell: without a rule it finds a loss.
+mutants show that the model detects faults: without a rule it finds a loss.
 """
 
 import asyncio

@@ -43,17 +43,17 @@ def test_a_new_logic_version_waits_until_the_old_one_has_drained(bed: Bed, start
 
 
 def test_a_topic_made_anew_is_noticed_twice(bed: Bed, start: Start) -> None:
-    """First behind the platform's back, then registered by init: the snapshot is still of the old one."""
-    _some_work(bed, start, "anew")
+    """First without init, then registered by it: the snapshot is still of the old one."""
+    _some_work(bed, start, "recreated")
     bed.delete(names.RAW)
     bed.create(names.RAW)
-    _refused(start("anew"), "re-created", "millrace init")
-    bed.make_topics("anew")
+    _refused(start("recreated"), "re-created", "millrace init")
+    bed.make_topics("recreated")
     bed.feed(60)
-    _refused(start("anew"), "re-created", "--from-oldest")
-    worker = start("anew", "--from-oldest").wait_ready()
-    bed.wait_applied("anew")
-    assert bed.newest("anew.out", 0) == (bed.facts[names.RAW].epoch, bed.ends(names.RAW)[0] - 1)
+    _refused(start("recreated"), "re-created", "--from-oldest")
+    worker = start("recreated", "--from-oldest").wait_ready()
+    bed.wait_applied("recreated")
+    assert bed.newest("recreated.out", 0) == (bed.facts[names.RAW].epoch, bed.ends(names.RAW)[0] - 1)
     worker.stop()
 
 

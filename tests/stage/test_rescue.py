@@ -23,9 +23,9 @@ from schemas.vocabulary import Kind
 from streams.aggregate.core.stage import AggregateStage
 from streams.anomaly.core.stage import AnomalyStage
 from streams.presence.core.stage import PresenceStage
-from tests.aggregate.support import World as AggregateWorld
-from tests.anomaly.worlds import World as AnomalyWorld
-from tests.presence.world import World as PresenceWorld
+from tests.aggregate.support import Scenario as AggregateScenario
+from tests.anomaly.scenario import Scenario as AnomalyScenario
+from tests.presence.scenario import Scenario as PresenceScenario
 from tests.stage.toy import Toy
 from tests.support.states import as_bytes, stored
 
@@ -169,28 +169,28 @@ class FussyStage(TakesReadings):
 
 
 def _aggregate(seed: int) -> Callable[[], Record]:
-    return AggregateWorld(seed).record
+    return AggregateScenario(seed).record
 
 
 def _anomaly(seed: int) -> Callable[[], Record]:
-    return AnomalyWorld(seed).record
+    return AnomalyScenario(seed).record
 
 
 def _presence(seed: int) -> Callable[[], Record]:
-    world = PresenceWorld(seed)
-    return lambda: world.record()[0]
+    scenario = PresenceScenario(seed)
+    return lambda: scenario.record()[0]
 
 
 @pytest.mark.parametrize(
-    ("core", "world"),
+    ("core", "scenario"),
     [(AggregateStage(), _aggregate), (AnomalyStage(), _anomaly), (PresenceStage(), _presence)],
     ids=["aggregate", "anomaly", "presence"],
 )
 @pytest.mark.parametrize("seed", range(2))
 def test_a_stage_loses_the_rows_at_fault_and_no_others(
-    core: Stage, world: Callable[[int], Callable[[], Record]], seed: int
+    core: Stage, scenario: Callable[[int], Callable[[], Record]], seed: int
 ) -> None:
-    stage, next_record = FussyStage(core), world(seed)
+    stage, next_record = FussyStage(core), scenario(seed)
     assert isinstance(stage, Divisible)
     state: State = stage.create(0)
     rescued = 0

@@ -1,4 +1,4 @@
-"""A toy stage: counts words by key. `run` is a worker process's main, told by the environment.
+"""A toy stage: counts words by key. `run` is a worker process's main, configured by the environment.
 
 A data record's value is JSON, a list of words. For every record it writes the running count of each of its words to one
 topic (ticks: the sum of all), and to a second, rare one only where a count reaches a multiple of five.

@@ -30,7 +30,7 @@ TABLES = {
     "incidents": ("incident", "state", "points"),
     "presence": ("device", "state", "reason"),
 }
-"""The columns that Expected tells of each table, after the name of the row."""
+"""The columns that Expected gives of each table, after the name of the row."""
 _TABLE = {aggregates: "aggregates_1m", anomalies: "anomalies", incidents: "incidents", presence: "presence"}
 
 
@@ -65,7 +65,7 @@ class Stages:
         self.quiet = False
         """Have nothing to say but what was counted before."""
         self.busy_until: dict[str, int] = {module.NAME: -1 for module in TOPICS}
-        """Raw offset of the last record of each topic that told something."""
+        """Raw offset of the last record of each topic that reported something."""
 
     def take(self, offset: int, kind: Kind, time_ms: int, readings: int) -> None:
         """A record of readings. Whether there is something to say is chance."""

@@ -62,7 +62,7 @@ class Chain:
 
     def data(self, messages: int = 20, months: int = 1, platform: int = 0) -> tuple[Headers, bytes]:
         """A data record: about a tenth of the messages denied, a tenth dead, a tenth repeats, and a few accepted ones
-        are no telemetry. The platform's rows tell of connects. Returns the answer."""
+        are no telemetry. The platform's rows report connects. Returns the answer."""
         now = int(time.time() * 1000)
         fates = [self.random.choices(list(Verdict)[:4], (7, 1, 1, 1))[0] for _ in range(messages)]
         raw_rows = [self._raw_row(row, now) for row in range(messages)]

@@ -99,7 +99,7 @@ class StageService:
         with LogReader(self.settings) as log:
             return log.bounds(topic, partition)[1]
 
-    def told(self, topic: str, partition: int) -> list[tuple[int, Message]]:
+    def written(self, topic: str, partition: int) -> list[tuple[int, Message]]:
         """(src, record) as a reader takes them: repeats dropped, no gap."""
         found: list[tuple[int, Message]] = []
         highest = -1

@@ -1,1 +1,1 @@
-"""Where bridge-http touches the world: aiohttp towards devices, Kafka for the registry."""
+"""Adapters of bridge-http: aiohttp towards devices, Kafka for the registry."""

@@ -1,4 +1,4 @@
-"""One request after the other: who speaks, what is said, is there room; then into the batch, and wait for Kafka.
+"""One request: check the device, the message and the budget; then add it to the batch and wait for Kafka.
 
 Everything that can be refused is refused before the body is read, and the body is read only while there is room for it.
 """
@@ -106,7 +106,7 @@ class Endpoint:
             return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_SERVER)
         _check_twins(request)
         if not self._credentials.allow(asked.device, request.headers.get("Authorization")):
-            if not self._is_current():  # 401 tells a device to stop: only who knows the registry may say so
+            if not self._is_current():  # 401 makes a device stop: answer it only with a current registry
                 raise unavailable("the registry of devices is not up to date")
             raise Refusal(401, "unknown device, or not its token", {"WWW-Authenticate": 'Bearer realm="millrace"'})
         self._limits.enter(asked.device, self._loop.time())
@@ -190,7 +190,7 @@ class Endpoint:
         """Raises Refusal 503 when what is held, read and announced would exceed the budget, or Kafka is silent."""
         intake = self._intake
         if intake.paused or intake.held_bytes + self._reading_bytes + more_bytes > intake.limits.budget_bytes:
-            raise unavailable("too much waits for Kafka; send it again later")
+            raise unavailable("the bridge's buffer is full; send it again later")
         if intake.closed and self._loop.time() - intake.closed[0].closed_at_s > self._settings.stall_s:
             raise unavailable("Kafka does not answer; send it again later")
 
@@ -223,11 +223,11 @@ def respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = 
 def _check_twins(request: web.BaseRequest) -> None:
     for name in SINGLE:
         if len(request.headers.getall(name, ())) > 1:
-            raise broken(f"header {name} stands twice")
+            raise broken(f"header {name} is given twice")
 
 
 async def _continue(request: web.BaseRequest) -> None:
-    """Tell a client that asked first (Expect: 100-continue) that its body is wanted."""
+    """Answer 100 to a client that asked first (Expect: 100-continue)."""
     expect = request.headers.get("Expect")
     if expect is None:
         return

@@ -40,7 +40,7 @@ class Follower:
 
     async def start(self) -> None:
         self._thread.start()
-        while not self._caught_up.is_set():  # noqa: ASYNC110 (the thread has no loop to tell)
+        while not self._caught_up.is_set():  # noqa: ASYNC110 (the thread has no event loop)
             await asyncio.sleep(_WAIT_S)
 
     async def stop(self) -> None:
@@ -89,7 +89,7 @@ class Follower:
         for message in batch:
             broken = self._credentials.apply(message.key() or b"", message.value())
             if broken is not None:
-                log.error("a registry record is broken, its device is refused: %s", broken)
+                log.error("invalid registry record, its device is rejected (see `millrace doctor`): %s", broken)
             self._position = (message.offset() or 0) + 1
         if batch and self._caught_up.is_set():
             metrics.DEVICES.set(len(self._credentials))

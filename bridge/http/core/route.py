@@ -37,7 +37,7 @@ def resolve(method: str, target: str) -> Telemetry | Page:
         if path == page:
             _only(method, ("GET", "HEAD"))
             return page
-    raise Refusal(404, f"nothing here; devices POST to {TELEMETRY_PATH}, /docs tells more")
+    raise Refusal(404, f"nothing here; devices POST to {TELEMETRY_PATH}, see /docs")
 
 
 def _only(method: str, allowed: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
-"""Lines of mosquitto's log to what they tell of a device: that it connected, or that its connection ended.
+"""Parses mosquitto's log: which device connected, and whose connection ended, and why.
 
-mosquitto 2.0 has no other way to tell (`log_dest topic`, `$SYS/broker/log/N`). A client chooses its id, and the id
+mosquitto 2.0 reports it nowhere else (`log_dest topic`, `$SYS/broker/log/N`). A client chooses its id, and the id
 stands in the line, so a line is taken only when all of it is as expected: an id such as `x disconnected.` must not end
 the connection of x. Lines about anything else, or about ids that no device can have, are none of ours.
 """
@@ -43,32 +43,32 @@ _REASONS: Final = {
     b"disconnected: Broken pipe.": "closed",
     b"disconnected: Protocol error.": "protocol",
 }
-"""All ways in which mosquitto 2.0 says that a connection ended, but `disconnected, not authorised.`: that might be said
-of somebody who only claimed to be the device."""
+"""All reasons that mosquitto 2.0 logs for the end of a connection, but `disconnected, not authorised.`: that may be a
+client that only claimed to be the device."""
 
 
-class Told(NamedTuple):
-    """`detail` is the address of a connect, the reason of a disconnect."""
+class ConnectionEvent(NamedTuple):
+    """A connect or disconnect of a device. `detail`: the address of a connect, the reason of a disconnect."""
 
     device: str
     connected: bool
     detail: str
 
 
-def parse(line: bytes) -> Told | None:
-    """What a line tells of a device; None when it tells nothing."""
+def parse(line: bytes) -> ConnectionEvent | None:
+    """The connect or disconnect that a line reports; None when it reports none."""
     if len(line) > MOST_BYTES:
         return None
     found = _CONNECTED(line)
     if found is not None:
-        return Told(found[2].decode(), True, found[1].decode("utf-8", "replace"))
+        return ConnectionEvent(found[2].decode(), True, found[1].decode("utf-8", "replace"))
     found = _ENDED(line)
     reason = None if found is None else _REASONS.get(found[2])
-    return None if found is None or reason is None else Told(found[1].decode(), False, reason)
+    return None if found is None or reason is None else ConnectionEvent(found[1].decode(), False, reason)
 
 
-def platform_row(told: Told, received_at_ms: int) -> Row:
-    """The row of telemetry.raw that tells it in band; see schemas/raw.py."""
-    topic = platform_topic(told.device, "connected" if told.connected else "disconnected")
-    payload = orjson.dumps({"address" if told.connected else "reason": told.detail})
-    return row(told.device.encode(), topic.encode(), payload, None, flags(Transport.PLATFORM), received_at_ms)
+def platform_row(event: ConnectionEvent, received_at_ms: int) -> Row:
+    """The row of telemetry.raw that reports it in band; see schemas/raw.py."""
+    topic = platform_topic(event.device, "connected" if event.connected else "disconnected")
+    payload = orjson.dumps({"address" if event.connected else "reason": event.detail})
+    return row(event.device.encode(), topic.encode(), payload, None, flags(Transport.PLATFORM), received_at_ms)

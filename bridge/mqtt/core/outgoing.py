@@ -13,7 +13,7 @@ _MOST_IN_FLIGHT: Final = 8192
 
 
 class Outgoing:
-    """`push` messages, write what `take` returns, tell `acked` and, on each new connection, `connected`.
+    """`push` messages, write what `take` returns, call `acked` for each PUBACK and `connected` for each new connection.
 
     What is in flight when a connection ends is sent again on the next one. Above `most` waiting messages the newest are
     dropped and counted: whoever asked for an acknowledgement asks again.

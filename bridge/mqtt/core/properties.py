@@ -30,7 +30,7 @@ _MALFORMED: Final = (ValueError, IndexError, MalformedPacketError)
 
 
 def parse(block: bytes) -> Properties | None:
-    """The properties that count, None when there are none of them. A key that stands twice counts once: the last.
+    """The properties that count, None when there are none of them. Of a duplicate key the last value counts.
 
     Raises ValueError, IndexError or MalformedPacketError on a block that is no list of properties.
     """

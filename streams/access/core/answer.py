@@ -187,7 +187,7 @@ def _reasons(judged: Judged, rows: _Rows) -> Any:
 
 
 def unreadable(batch: Any, raw_row: int, reason: str) -> pa.RecordBatch:
-    """The answer to one message that nothing else could be said of: a dead letter."""
+    """The answer to one message that cannot be judged: a dead letter."""
     row = {
         "verdict": [int(Verdict.DEAD_LETTER)],
         "device": batch.column("device"),

@@ -1,4 +1,4 @@
-"""Event rows of the answer: accepted messages outside of telemetry, and what the platform tells of devices."""
+"""Event rows of the answer: accepted messages outside of telemetry, and connects and disconnects from the bridge."""
 
 import logging
 from typing import Any, Final
@@ -46,12 +46,12 @@ def of_messages(batch: Any, judged: Judged, raw_rows: Int32 | None) -> pa.Record
     return _batch(taken, own)
 
 
-def of_platform(batch: Any, told: Int32) -> tuple[pa.RecordBatch, int]:
+def of_platform(batch: Any, platform: Int32) -> tuple[pa.RecordBatch, int]:
     """(one event row for each of these rows of a raw batch that the platform wrote, how many could not be read)."""
     words: list[str] = []
     right: list[int] = []
-    topics, devices = (batch.column(name).take(pa.array(told)).to_pylist() for name in ("topic", "device"))
-    for row, topic, device in zip(told.tolist(), topics, devices, strict=True):
+    topics, devices = (batch.column(name).take(pa.array(platform)).to_pylist() for name in ("topic", "device"))
+    for row, topic, device in zip(platform.tolist(), topics, devices, strict=True):
         try:
             named, event = parse_platform(topic)
             if named != device:
@@ -68,14 +68,14 @@ def of_platform(batch: Any, told: Int32) -> tuple[pa.RecordBatch, int]:
         "raw_row": pa.array(right, pa.int32()),
         "payload": taken.column("payload"),
     }
-    return _batch(taken, own), len(told) - len(right)
+    return _batch(taken, own), len(platform) - len(right)
 
 
-def merged(found: pa.RecordBatch, told: pa.RecordBatch) -> pa.RecordBatch:
+def merged(found: pa.RecordBatch, platform: pa.RecordBatch) -> pa.RecordBatch:
     """Both in order of (raw_row, reading_index): an event row is the only one of its raw row."""
-    if not len(told):
+    if not len(platform):
         return found
-    both = pa.Table.from_batches([found, told]).unify_dictionaries().combine_chunks().to_batches()[0]
+    both = pa.Table.from_batches([found, platform]).unify_dictionaries().combine_chunks().to_batches()[0]
     return both.take(pa.array(np.argsort(both.column("raw_row").to_numpy(), kind="stable")))
 
 

@@ -1,6 +1,6 @@
-"""The fate of every message of a batch.
+"""The verdict on every message of a batch.
 
-Of all that can be said against a message the first in this order counts:
+Of the rules that a message breaks the first in this order counts:
     duplicate     its (boot, seq), or the row it replays, was there before, whatever became of it
     dead letter   id of the device, topic, what the decoder says, a time that no table can hold, replay_of
     dead letter   seq_closed, old_boot

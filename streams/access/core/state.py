@@ -108,8 +108,8 @@ class State:
         if self.seen.rules["internal"] == counts.received >= _BUG_MESSAGES:
             _stop_if_same(found)
         if raw_rows is not None:
-            told, self.seen.untold = events.of_platform(batch, _others(len(batch), raw_rows))
-            counts, found = replace(counts, events=counts.events + len(told)), events.merged(found, told)
+            platform, self.seen.untold = events.of_platform(batch, _others(len(batch), raw_rows))
+            counts, found = replace(counts, events=counts.events + len(platform)), events.merged(found, platform)
         self.seen.counts = counts
         return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
 
@@ -182,7 +182,10 @@ class State:
             return
         found, broken = read_device(key, value)
         if broken is not None:
-            log.error("a device is denied until its registry record is good again: %s", broken)
+            log.error(
+                "invalid registry record, its device is denied until it is written again (see `millrace doctor`): %s",
+                broken,
+            )
         parent = NO_PARENT if found.parent is None else self.number(found.parent)
         self.registry.put(known, version, found, parent)
         self._role_of = self.registry.in_policy(self.rules)

@@ -50,8 +50,8 @@ def answer(payloads: Any, open_rows: Bool, templates: Templates) -> Answer:
         return _NOTHING
     if len(known) < len(rows):
         rows, template = rows[known], template[known]
-    told = _apply(rows, known, body, found, templates.heads.take(template, axis=0), templates.rows)
-    return told if len(rows) == len(payloads) else told._replace(part=told.part.at(rows.astype(np.int32)))
+    decoded = _apply(rows, known, body, found, templates.heads.take(template, axis=0), templates.rows)
+    return decoded if len(rows) == len(payloads) else decoded._replace(part=decoded.part.at(rows.astype(np.int32)))
 
 
 def _lying(payloads: Any) -> tuple[Bytes, Int64, Any]:

@@ -28,7 +28,7 @@ RULES: Final = {
     "metric_name": "a name against the grammar",
     "number": "not finite, or beyond 2^63",
     "device": "a child whose id is not valid",
-    "ts": "a time that is none",
+    "ts": "not a valid time",
     "boot": "no number, or property and payload contradict each other",
     "seq": "no number, or property and payload contradict each other",
     "too_large": "more than a Kafka record holds; only its beginning was kept",
@@ -67,7 +67,7 @@ def whole(value: object, rule: str) -> int:
         return -1
     if type(value) in (int, float) and 0 <= value < MAX_WHOLE and value == int(value):  # type: ignore[operator,call-overload]
         return int(value)  # type: ignore[call-overload,no-any-return]
-    raise Invalid(rule, f"{shown(value)} is no whole number from 0 below 2^53")
+    raise Invalid(rule, f"{shown(value)} is not a whole number from 0 below 2^53")
 
 
 def whole_text(text: str, rule: str) -> int:

@@ -1,6 +1,6 @@
 """All that aggregate knows of one partition, and what follows from each record."""
 
-from collections import Counter as Tally
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, Final
@@ -46,8 +46,8 @@ class Seen:
     folded: int = 0
     texts: int = 0
     late: int = 0
-    refused: Tally[str] = field(default_factory=Tally)
-    written: Tally[int] = field(default_factory=Tally)
+    refused: Counter[str] = field(default_factory=Counter)
+    written: Counter[int] = field(default_factory=Counter)
 
 
 class State:
@@ -61,7 +61,7 @@ class State:
         self.open = 0
         self.late_since: int | None = None
         self.closing: Closing | None = None
-        self.tally: Tally[str] = Tally()
+        self.counts: Counter[str] = Counter()
         self.settings = InBand(settings_key("aggregate"), decode, Windowing())
         self.series = SeriesTable()
         self.registry = RegistryColumns(self.series.devices)
@@ -99,7 +99,7 @@ class State:
             self._fold(numbered.series[kept], found.only(kept))
         refused = self.seen.refused.total()
         counts = {"folded": self.seen.folded, "texts": self.seen.texts, "refused": refused}
-        self.tally.update(counts | {"readings": sum(counts.values())})
+        self.counts.update(counts | {"readings": sum(counts.values())})
 
     def _fold(self, series: Int32, found: Readings) -> None:
         if not len(series):
@@ -189,10 +189,10 @@ class State:
         if size:
             batch = rows.build(found, self.series, self.registry, self.settings.value.groups)
             size, value = len(batch), ipc.encode(batch)
-            self.seen.written = Tally(dict(enumerate(np.bincount(batch.column("part").to_numpy()).tolist())))
+            self.seen.written = Counter(dict(enumerate(np.bincount(batch.column("part").to_numpy()).tolist())))
         self.open -= emitted
-        counts = [*((name, self.tally[name]) for name in _COUNTED), ("emitted", emitted), ("open", self.open)]
-        self.tally.clear()
+        counts = [*((name, self.counts[name]) for name in _COUNTED), ("emitted", emitted), ("open", self.open)]
+        self.counts.clear()
         return [Output(AGGREGATES, value, DerivedHeaders(_SCHEMA, kind, self.time_ms, size, tuple(counts)).encode())]
 
     # --- snapshots
@@ -204,7 +204,7 @@ class State:
             "passed_ms": self.passed_ms,
             "late_since": self.late_since,
             "closing": None if self.closing is None else astuple(self.closing),
-            "tally": {name: self.tally[name] for name in _COUNTED},
+            "tally": {name: self.counts[name] for name in _COUNTED},
             "settings": self.settings.stored(),
         }
         pending = self.pending.arrays()
@@ -219,7 +219,7 @@ class State:
         state.time_ms, state.passed_ms = meta["time_ms"], meta["passed_ms"]
         state.open, state.late_since = meta["open"], meta["late_since"]
         state.closing = None if meta["closing"] is None else Closing(*meta["closing"])
-        state.tally.update(meta["tally"])
+        state.counts.update(meta["tally"])
         state.settings.restore(**meta["settings"])
         state._settle(state.settings.value)
         state.series.restore(arrays)

@@ -1,4 +1,4 @@
-"""What operators said of incidents: a false alarm makes its detector harder to convince for that series, once."""
+"""Operators' marks on incidents: a false alarm makes its detector harder to convince for that series, once."""
 
 from typing import Any, Final
 
@@ -21,27 +21,27 @@ Subject = tuple[str, str, str, str, str]
 
 
 class Marks:
-    """`levels`: how often a subject's threshold was raised; `said`: the last mark on an incident."""
+    """`levels`: how often a subject's threshold was raised; `marked`: the last mark on an incident."""
 
     def __init__(self) -> None:
         self.levels: dict[Subject, int] = {}
-        self.said: dict[str, str] = {}
+        self.marked: dict[str, str] = {}
 
     def take(self, mark: Mark) -> str:
-        """Take a new mark; what became of it, for the count: raised, lowered, kept, unknown, full."""
+        """Apply a new mark; the result, for the metric: raised, lowered, kept, unknown, full."""
         subject = (mark.scope, mark.subject, mark.channel, mark.metric, mark.detector)
         if not mark.detector:
             return "unknown"
-        before = self.said.get(mark.incident)
+        before = self.marked.get(mark.incident)
         was, now = before == "false-alarm", mark.mark == "false-alarm"
         step = int(now) - int(was)
         level = self.levels.get(subject, 0)
         if step > 0 and level == 0 and len(self.levels) >= MAX_MARKED:
             return "full"
-        self.said.pop(mark.incident, None)
-        self.said[mark.incident] = mark.mark
-        if len(self.said) > MAX_REMEMBERED:
-            self.said.pop(next(iter(self.said)))
+        self.marked.pop(mark.incident, None)
+        self.marked[mark.incident] = mark.mark
+        if len(self.marked) > MAX_REMEMBERED:
+            self.marked.pop(next(iter(self.marked)))
         self._set(subject, min(MAX_LEVEL, max(0, level + step)))
         return {1: "raised", -1: "lowered", 0: "kept"}[step]
 
@@ -57,11 +57,11 @@ class Marks:
 
     def stored(self) -> dict[str, Any]:
         """For a snapshot's meta."""
-        return {"levels": [[*subject, level] for subject, level in self.levels.items()], "said": self.said}
+        return {"levels": [[*subject, level] for subject, level in self.levels.items()], "said": self.marked}
 
     def restore(self, levels: list[list[Any]], said: dict[str, str]) -> None:
         self.levels = {(str(a), str(b), str(c), str(d), str(e)): int(level) for a, b, c, d, e, level in levels}
-        self.said = dict(said)
+        self.marked = dict(said)
 
 
 def power(level: int) -> float:

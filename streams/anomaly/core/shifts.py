@@ -45,7 +45,7 @@ class Group:
     counted at `members_ms`. `id` 0: no incident is open.
 
     Of an open one: `need`, how many devices opened it; `seen_ms`, when half as many were last strange; `worst_…` and
-    `facts`, the worst point; `told_…`, what the last row said.
+    `facts`, the worst point; `told_…`, as last written.
     """
 
     ring: list[int] = field(default_factory=lambda: [0] * BUCKETS)

@@ -1,8 +1,8 @@
-"""Silence: a series of which nothing is heard for longer than it may be. Found at ticks, by stream time.
+"""Silence: a series without a reading for longer than usual. Found at ticks, by stream time.
 
 How long a series is usually silent is learnt from the times between the records that held some of it; a gap that raised
 an alarm counts for no more than what raised it. A device that falls silent is one incident, of the series that was
-heard last; its other series are linked to that one. A series that falls silent while its device goes on speaking is
+heard last; its other series are linked to that one. A series that falls silent while its device goes on sending is
 an incident of its own.
 """
 
@@ -42,7 +42,7 @@ class Silent(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Arrivals:
     """Of each series in a batch: its number, receipt of its last reading there, and the ms since its last reading
     before (0: never) to its first there; `fading`: what is left, after that, of what was usual."""
 
@@ -52,14 +52,14 @@ class Heard:
     fading: Float64
 
 
-def heard_of(memory: Memory, series: Any, first_ms: Int64, last_ms: Int64) -> Heard:
+def arrivals_of(memory: Memory, series: Any, first_ms: Int64, last_ms: Int64) -> Arrivals:
     """`first_ms`, `last_ms`: receipt of each series' first and last reading in the batch."""
     passed = np.where(memory.arrivals[series] > 0, first_ms - memory.heard_ms[series], 0)
     passed_ms = np.maximum(passed, 0).astype(np.float64)
-    return Heard(series, last_ms, passed_ms, 1.0 - np.minimum(passed_ms, _HOUR_MS) / FORGET_MS)
+    return Arrivals(series, last_ms, passed_ms, 1.0 - np.minimum(passed_ms, _HOUR_MS) / FORGET_MS)
 
 
-def hear(plan: Plan, rule: Int32, memory: Memory, heard: Heard, harder: Float64 | None) -> None:
+def observe(plan: Plan, rule: Int32, memory: Memory, heard: Arrivals, harder: Float64 | None) -> None:
     """Take note that these series sent readings. `rule`, `harder`: by series, as in fixed.py."""
     series, arrivals = heard.series, memory.arrivals[heard.series]
     memory.heard_ms[series], memory.arrivals[series] = heard.last_ms, arrivals + 1

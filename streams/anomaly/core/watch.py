@@ -56,15 +56,15 @@ def _judge(parts: Parts, found: rows.Rows) -> Points | None:
     by_series = parts.rules[sequence.series]
     by_row = sequence.spread(by_series)
     received = found.received_ms[sequence.order]
-    heard = silence.heard_of(memory, sequence.series, sequence.firsts(received), sequence.lasts(received))
+    arrivals = silence.arrivals_of(memory, sequence.series, sequence.firsts(received), sequence.lasts(received))
     harder = parts.harder.of(sequence.series)
     rows_harder = None if harder is None else sequence.spread(harder)
     points = fixed.rate(plan, by_row, sequence, rows_harder)
     points += fixed.limits(plan, by_row, sequence, memory, rows_harder)
-    points += fixed.stuck(plan, by_row, sequence, memory, heard.fading, rows_harder)
+    points += fixed.stuck(plan, by_row, sequence, memory, arrivals.fading, rows_harder)
     points += _residual(parts, found, value, sequence)
     _wake(parts, sequence.series)
-    silence.hear(plan, by_series, memory, heard, harder)
+    silence.observe(plan, by_series, memory, arrivals, harder)
     sequence.remember(memory)
     return together(points) if points else None
 

@@ -1,4 +1,4 @@
-"""Devices that come and go too often, told by one number a device: heat, in stream time.
+"""Devices that connect and disconnect too often, found by one number per device: heat, in stream time.
 
 Each change heats a device by `within / changes`, and it cools by a second a second. Above `within` it is restless: that
 is more than `changes` changes within that time, if they come at once. Then it is held until it has cooled to half of

@@ -16,7 +16,7 @@ class Deadlines:
     """`due[device]`: when its time is over, NEVER where it is not waited for; capacity is a multiple of a block.
 
     `put` is what a record costs; `passed` looks through the blocks in which something may be due, and learns their true
-    bounds by that. Bounds are no part of a state: they tell where to look, not what is found.
+    bounds by that. Bounds are no part of a state: they say where to look, not what is found.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -21,7 +21,7 @@ _COMPACT_FROM: Final = 1_024
 
 
 class Is(IntEnum):
-    """Whether a device is there. NEW: nothing was ever said of it."""
+    """State of a device. NEW: nothing is known of it yet."""
 
     NEW = 0
     OFFLINE = 1
@@ -45,10 +45,10 @@ class Columns:
     life, -1 before. `longest`, `before`: longest gap of this period, which began at `period`, and of the one before,
     see learning.py. `seen_ms`: receipt of its last message.
 
-    `now`: whether it is there as far as is known, `why` and `since_ms` of that; `told`: what the last row said, which
-    differs while damping keeps changes back, `kept` so many. `heat_ms`: stream time until which it counts as restless
-    (damping.py); `held`: it is judged by silence alone. `publisher`: number of its gateway, NONE for all others.
-    `gone`: removed, its number is free.
+    `now`: its state, with `why` and `since_ms`; `told`: the state last written to
+    telemetry.presence, which differs while damping suppresses changes, `kept` so many. `heat_ms`: stream time until
+    which it counts as restless (damping.py); `held`: it is judged by silence alone. `publisher`: number of its
+    gateway, NONE for all others. `gone`: removed, its number is free.
     """
 
     heard: Int64

@@ -12,7 +12,7 @@ from schemas.vocabulary import Presence
 from streams.presence.core.devices import BEFORE, Is, Why
 
 MOST_ROWS: Final = 20_000
-"""Of a record; at most 160 bytes each. What more there is to say waits for the next tick."""
+"""Of a record; at most 160 bytes each. More rows wait for the next tick."""
 _STATES: Final = pa.array([Presence.OFFLINE, Presence.ONLINE], pa.string())
 _REASONS: Final = pa.array([why.name.lower() for why in Why], pa.string())
 _MS: Final = pa.timestamp("ms", "UTC")

@@ -19,7 +19,7 @@ CAME_AND_WENT: Final[dict[str, tuple[Is, Why]]] = {
     "disconnected": (Is.OFFLINE, Why.DISCONNECTED),
     "event/offline": (Is.OFFLINE, Why.WILL),
 }
-"""Event rows, by metric, that are no speech of the device. All others are: `config`, `reply/17` …"""
+"""Event rows, by metric, that are no messages of the device. All others are: `config`, `reply/17` …"""
 
 
 _ROWS: Final[Int64] = np.arange(4_096)
@@ -46,11 +46,11 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Rows of a record by what they say; int64 row numbers, ascending.
+    """Rows of a record by their meaning; int64 row numbers, ascending.
 
-    spoke     accepted messages: their device is there, and their publisher; None: all rows
-    refused   denied messages and dead letters: their publisher is there, whoever they speak of
-    told      the platform, or a will, says that the device came or went: `state` and `why` of each
+    spoke     accepted messages: their device and publisher are online; None: all rows
+    refused   denied messages and dead letters: only their publisher is online
+    reported  the platform, or a will, reports that the device connected or disconnected: `state` and `why` of each
 
     `publisher` is None where every device speaks for itself.
     """
@@ -59,7 +59,7 @@ class Signals:
     publisher: Coded | None
     spoke: Int64 | None
     refused: Int64
-    told: Int64
+    reported: Int64
     state: Bytes
     why: Bytes
 
@@ -81,19 +81,19 @@ def read(batch: Any, counts: Mapping[str, bytes]) -> Signals:
     if fresh is None and not events and not refusals:
         return Signals(device, publisher, None, _NO_ROWS, _NO_ROWS, _NO_CODES, _NO_CODES)
     verdict = batch.column("verdict").to_numpy()
-    state, why = _told(batch.column("metric"), verdict) if events else (np.zeros(len(verdict), np.uint8),) * 2
+    state, why = _reported(batch.column("metric"), verdict) if events else (np.zeros(len(verdict), np.uint8),) * 2
     speech = (verdict == Verdict.ACCEPTED) | ((verdict == Verdict.EVENT) & (state == Is.NEW))
-    told, refused = state != Is.NEW, (verdict == Verdict.DENIED) | (verdict == Verdict.DEAD_LETTER)
-    spoke, refused, told = (_rows(mask, fresh) for mask in (speech, refused, told))
-    return Signals(device, publisher, spoke, refused, told, state[told], why[told])
+    reported, refused = state != Is.NEW, (verdict == Verdict.DENIED) | (verdict == Verdict.DEAD_LETTER)
+    spoke, refused, reported = (_rows(mask, fresh) for mask in (speech, refused, reported))
+    return Signals(device, publisher, spoke, refused, reported, state[reported], why[reported])
 
 
 def _refusals(counts: Mapping[str, bytes]) -> int:
     return number(counts, "denied") + number(counts, "dead_letters")
 
 
-def _told(metric: Any, verdict: Bytes) -> tuple[Bytes, Bytes]:
-    """Of each row (state, why) that it tells; (NEW, …) where it tells nothing."""
+def _reported(metric: Any, verdict: Bytes) -> tuple[Bytes, Bytes]:
+    """Of each row (state, why) that it reports; (NEW, …) where it reports none."""
     words = [CAME_AND_WENT.get(word, (Is.NEW, Why.TELEMETRY)) for word in metric.dictionary.to_pylist()]
     of_word = np.array([*words, (Is.NEW, Why.TELEMETRY)], np.uint8)
     codes = metric.indices.fill_null(len(words)).to_numpy()

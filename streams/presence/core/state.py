@@ -27,8 +27,8 @@ _SCHEMA: Final = f"{presence.NAME}/{presence.VERSION}"
 
 
 class State:
-    """One partition. For metrics: `told`, the changes that the last record caused, and `newly_refused`, whether it was
-    a control record that could not be read."""
+    """One partition. For metrics: `changes`, which the last record caused, and `newly_refused`, whether it was a
+    control record that could not be read."""
 
     def __init__(self) -> None:
         self.settings = InBand(SETTINGS, decode, default())
@@ -36,7 +36,7 @@ class State:
         self.refused = 0
         """Registry records that could not be read."""
         self.watch = Watch(self.settings.value)
-        self.told: rows.Changes | None = None
+        self.changes: rows.Changes | None = None
         self.newly_refused = 0
 
     @property
@@ -47,15 +47,15 @@ class State:
     # --- records
 
     def apply(self, record: Record) -> Sequence[Output]:
-        """One record for each tick; for another record one where there is something to say."""
+        """One record for each tick; for another record one where there are rows to write."""
         refused = self.refusals
-        self.told = told = self._take(record)
+        self.changes = changes = self._take(record)
         self.newly_refused = self.refusals - refused
-        if told is None and record.kind is not Kind.TICK:
+        if changes is None and record.kind is not Kind.TICK:
             return []
         time_ms = self.watch.time_ms
-        value = b"" if told is None else ipc.encode(rows.batch(told, time_ms, self.watch.devices.table.ids))
-        count = 0 if told is None else len(told.device)
+        value = b"" if changes is None else ipc.encode(rows.batch(changes, time_ms, self.watch.devices.table.ids))
+        count = 0 if changes is None else len(changes.device)
         return [Output(PRESENCE, value, DerivedHeaders(_SCHEMA, record.kind, time_ms, count).encode())]
 
     def _take(self, record: Record) -> rows.Changes | None:
@@ -82,7 +82,7 @@ class State:
         if broken is not None:
             self.refused += 1
             log.error("a registry record cannot be read: %s", broken)
-        if found.state == UNKNOWN:  # whose it is cannot be told either: what is known of it stays
+        if found.state == UNKNOWN:  # its owner is unknown too: what is stored of it stays
             return None
         return self.watch.remove(device, None if found.state == REMOVED else found.parent or device)
 
@@ -113,10 +113,10 @@ class State:
 
     def sizes(self) -> dict[str, int]:
         devices = self.watch.devices
-        told = devices.columns.told[: devices.size]
+        written = devices.columns.told[: devices.size]
         return {
             "devices": devices.watched,
-            "online": int(np.count_nonzero(told == Is.ONLINE)),
+            "online": int(np.count_nonzero(written == Is.ONLINE)),
             "held": len(devices.held),
             "untracked": devices.untracked,
             "bytes": devices.nbytes,

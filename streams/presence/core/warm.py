@@ -10,7 +10,7 @@ from streams.presence.core.stage import PresenceStage
 
 
 def warm() -> None:
-    """Tell of one device, in a state that is thrown away."""
+    """Apply records of one device to a state that is thrown away."""
     stage = PresenceStage()
     state = stage.create(0)
     row = {"device": "warm", "publisher": "warm", "verdict": int(Verdict.EVENT), "metric": "connected", "quality": 0}

@@ -1,7 +1,7 @@
-"""Who is there, in one partition: what messages, tellings, removals and the passing of time change.
+"""Which devices are online, in one partition: changes by messages, reports of connections, removals and time.
 
-Time is stream time, which only ticks move; a device was heard when stream time stood where it stood, whatever clocks
-say. Where two ticks lie further apart than `standstill`, the platform stood still and nobody could be heard: that time
+Time is stream time, which only ticks move; the time of a message is stream time at its record, whatever clocks say.
+Where two ticks lie further apart than `standstill`, the platform was down and could receive no message: that time
 is left out (`clock` counts without it), so that an outage of Kafka is no silence of devices.
 
 A record changes a device at most once: what comes and goes within it is counted, and only the final state is written.
@@ -51,20 +51,20 @@ class Watch:
         self.devices = Devices()
         self.time_ms = self.clock = 0
 
-    # --- messages and tellings
+    # --- messages and reports of connections
 
     def take(self, found: Signals, received_ms: Int64) -> Changes | None:
         """What a record changes. `received_ms`: receipt of each of its rows."""
-        told = self._told(found)
+        reported = self._reported(found)
         spoke, row = self._spoke(found)
         self.devices.columns.seen_ms[spoke] = received_ms[row]
-        if len(told):
-            self._hear(np.union1d(spoke, told[(told != NONE) & (found.state == Is.ONLINE)]))
+        if len(reported):
+            self._observe(np.union1d(spoke, reported[(reported != NONE) & (found.state == Is.ONLINE)]))
             # for devices whose connects were reported, only these count
-            others = ~np.isin(spoke, told)
-            moves = self._back(spoke[others], row[others], received_ms) + self._moved(found, told, received_ms)
+            others = ~np.isin(spoke, reported)
+            moves = self._back(spoke[others], row[others], received_ms) + self._moved(found, reported, received_ms)
         else:
-            self._hear(spoke)
+            self._observe(spoke)
             if (self.devices.columns.now[spoke] == Is.ONLINE).all():
                 return None
             moves = self._back(spoke, row, received_ms)
@@ -91,14 +91,14 @@ class Watch:
         there = (publishers != NONE) & (spoken >= 0)
         return _last_of_each(np.append(numbers, publishers[there]), np.append(last, spoken[there]))
 
-    def _told(self, found: Signals) -> Int32:
-        """The device of each row that says that it came or went, NONE where it is not watched."""
-        if not len(found.told):
+    def _reported(self, found: Signals) -> Int32:
+        """The device of each row that reports a connect or disconnect, NONE where it is not watched."""
+        if not len(found.reported):
             return np.zeros(0, np.int32)
-        numbers = self.devices.numbers(found.device.words, found.device.last(found.told))
-        return numbers[found.device.codes[found.told]]
+        numbers = self.devices.numbers(found.device.words, found.device.last(found.reported))
+        return numbers[found.device.codes[found.reported]]
 
-    def _hear(self, devices: Int32) -> None:
+    def _observe(self, devices: Int32) -> None:
         """These gave a sign of life."""
         columns = self.devices.columns
         gap = self.clock - columns.heard[devices]
@@ -108,7 +108,7 @@ class Watch:
         columns.heard[devices] = self.clock
 
     def _learn(self, devices: Int32, gap: Int64) -> None:
-        """These were never silent for so long in their period, or never heard before."""
+        """These were never silent for so long in their period, or are new."""
         columns = self.devices.columns
         new = columns.heard[devices] < 0
         if new.any():
@@ -132,7 +132,7 @@ class Watch:
         self.devices.deadlines.put(devices, due)
 
     def _back(self, spoke: Int32, row: Int64, received_ms: Int64) -> _Moves:
-        """Devices that were not there and have spoken."""
+        """Devices that were not online and have sent a message."""
         columns = self.devices.columns
         away = positions(columns.now[spoke] != Is.ONLINE)
         devices, row = spoke[away], row[away]
@@ -143,10 +143,10 @@ class Watch:
         state, why = np.full(size, Is.ONLINE, np.uint8), np.full(size, Why.TELEMETRY, np.uint8)
         return _Moves(devices, np.ones(size, np.int32), state, why, received_ms[row], row)
 
-    def _moved(self, found: Signals, told: Int32, received_ms: Int64) -> _Moves:
+    def _moved(self, found: Signals, reported: Int32, received_ms: Int64) -> _Moves:
         """Devices reported to connect or disconnect, as often as that changed their state."""
-        known = positions(told != NONE)
-        groups = Grouped(told[known])
+        known = positions(reported != NONE)
+        groups = Grouped(reported[known])
         order = known[groups.order]
         after = found.state[order]
         before = np.empty_like(after)
@@ -157,14 +157,14 @@ class Watch:
         changed = positions(after != before)
         moved = changes > 0
         at = order[changed[sums[(groups.starts + groups.sizes)[moved]] - 1]]
-        row = found.told[at]
+        row = found.reported[at]
         device, count = groups.device[moved], changes[moved].astype(np.int32)
         return _Moves(device, count, found.state[at], found.why[at], received_ms[row], row)
 
     # --- changes
 
     def _change(self, moves: _Moves) -> Changes | None:
-        """Take note of changes, and tell those that damping does not keep back, in order of their rows."""
+        """Apply changes, and emit those that damping does not suppress, in order of their rows."""
         columns, rules, devices = self.devices.columns, self.rules, moves.device
         columns.now[devices], columns.why[devices] = moves.state, moves.why
         columns.since_ms[devices] = moves.since_ms
@@ -174,20 +174,20 @@ class Watch:
             self.devices.hold(devices[restless])
         # a device that is held and was reported online stays so until it is silent or calm
         was = columns.told[devices]
-        tells = (moves.state != was) & ~(columns.held[devices] & (was == Is.ONLINE))
-        columns.kept[devices] += moves.changes - tells
-        chosen = positions(tells)
-        return self._tell(devices[chosen[np.argsort(moves.row[chosen], kind="stable")]])
+        emits = (moves.state != was) & ~(columns.held[devices] & (was == Is.ONLINE))
+        columns.kept[devices] += moves.changes - emits
+        chosen = positions(emits)
+        return self._emit(devices[chosen[np.argsort(moves.row[chosen], kind="stable")]])
 
-    def _tell(self, devices: Int32) -> Changes | None:
-        """The rows that say what these devices are now."""
+    def _emit(self, devices: Int32) -> Changes | None:
+        """The rows with the present state of these devices."""
         if not len(devices):
             return None
         columns = self.devices.columns
         usual, watched = self._learned(devices)
         expected = learning.allowed(usual, watched, self.rules).astype(np.float64)
         expected[~learning.is_known(usual, watched, self.rules)] = np.nan
-        told = Changes(
+        changes = Changes(
             devices,
             self.devices.owner(devices),
             columns.now[devices],
@@ -198,11 +198,11 @@ class Watch:
             columns.kept[devices],
         )
         columns.kept[devices] = 0
-        columns.told[devices] = told.state
-        there = told.state == Is.ONLINE
+        columns.told[devices] = changes.state
+        there = changes.state == Is.ONLINE
         self._wait(devices[there])
         self.devices.deadlines.put(devices[~there], np.full(len(devices) - np.count_nonzero(there), NEVER))
-        return told
+        return changes
 
     # --- time
 
@@ -214,8 +214,8 @@ class Watch:
         self.time_ms = time_ms
         self.devices.tidy()
         due = self.devices.deadlines.passed(self.clock, MOST_LOOKS)
-        told = self._look(due) if len(due) else None
-        return both(told, self._calm() if len(self.devices.held) else None)
+        silent = self._look(due) if len(due) else None
+        return both(silent, self._calm() if len(self.devices.held) else None)
 
     def _look(self, devices: Int32) -> Changes | None:
         """Which of these, whose time is over as far as was known, are silent? The others are looked at again."""
@@ -230,26 +230,26 @@ class Watch:
         return self._silent(devices[silent][: MOST_ROWS // 2])
 
     def _silent(self, devices: Int32) -> Changes | None:
-        """These were not heard for longer than they may be silent."""
+        """These sent nothing for longer than they may be silent."""
         columns = self.devices.columns
         there = devices[columns.now[devices] == Is.ONLINE]
-        self._let_out(devices)
+        self._release(devices)
         once = np.ones(len(there), np.int32)
         columns.heat_ms[there] = damping.heated(columns.heat_ms[there], self.time_ms, once, self.rules)
         columns.since_ms[devices] = np.maximum(columns.seen_ms[devices], columns.since_ms[devices])
         return self._ends(devices, Why.SILENCE)
 
     def _calm(self) -> Changes | None:
-        """Those that have calmed down are held no longer; what was kept back of them is written now."""
+        """Those that have calmed down are held no longer; what damping suppressed of them is emitted now."""
         columns, held = self.devices.columns, self.devices.held
         calm = held[damping.is_calm(columns.heat_ms[held], self.time_ms, self.rules)][: MOST_ROWS // 2]
         if not len(calm):
             return None
         self.devices.let_go(calm)
-        return self._tell(self._let_out(calm))
+        return self._emit(self._release(calm))
 
-    def _let_out(self, devices: Int32) -> Int32:
-        """Of these, those whose last change was kept back; it is about to be written."""
+    def _release(self, devices: Int32) -> Int32:
+        """Of these, those whose last change was suppressed; it is about to be emitted."""
         columns = self.devices.columns
         found: Int32 = devices[columns.now[devices] != columns.told[devices]]
         columns.kept[found] -= 1
@@ -257,12 +257,12 @@ class Watch:
 
     def _ends(self, devices: Int32, why: Why) -> Changes | None:
         self.devices.columns.now[devices], self.devices.columns.why[devices] = Is.OFFLINE, why
-        return self._tell(devices)
+        return self._emit(devices)
 
     # --- what operators decide
 
     def set_rules(self, rules: Rules) -> None:
-        """From now on these hold; those that are waited for are waited for as long as these say."""
+        """Apply these from now on, also to deadlines that are set already."""
         self.rules = rules
         due = self.devices.deadlines.due[: self.devices.size]
         self._wait(positions(due != NEVER).astype(np.int32))
@@ -276,12 +276,12 @@ class Watch:
             owner is not None and self.devices.table.name(int(self.devices.owner(one)[0])) in (owner, device)
         ):
             return None
-        told = None
+        changes = None
         if columns.told[at] == Is.ONLINE:
             columns.since_ms[at] = self.time_ms
-            told = self._ends(one, Why.REMOVED)
+            changes = self._ends(one, Why.REMOVED)
         self.devices.forget(one)
-        return told
+        return changes
 
 
 def _last_of_each(numbers: Int32, rows: Int64) -> tuple[Int32, Int64]:

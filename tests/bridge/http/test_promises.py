@@ -43,7 +43,7 @@ def test_an_ended_token_is_refused_within_a_second(
 def test_the_answer_comes_after_kafka_and_kill_9_loses_nothing(make: Make, enrol: Enrol, raw: RawReader) -> None:
     service = make()
     devices = [enrol(service) for _ in range(4)]
-    told: list[list[int]] = [[] for _ in devices]
+    acknowledged: list[list[int]] = [[] for _ in devices]
 
     def send(device: Device, mine: list[int]) -> None:
         try:
@@ -54,17 +54,17 @@ def test_the_answer_comes_after_kafka_and_kill_9_loses_nothing(make: Make, enrol
         except OSError:
             pass
 
-    threads = [threading.Thread(target=send, args=pair) for pair in zip(devices, told, strict=True)]
+    threads = [threading.Thread(target=send, args=pair) for pair in zip(devices, acknowledged, strict=True)]
     for thread in threads:
         thread.start()
-    wait(lambda: all(len(mine) > 50 for mine in told), "answers")
+    wait(lambda: all(len(mine) > 50 for mine in acknowledged), "answers")
     service.kill()
     for thread in threads:
         thread.join(30)
-    raw.wait_for_rows(sum(map(len, told)))
+    raw.wait_for_rows(sum(map(len, acknowledged)))
     raw.settle()
     stored = {(row["device"], json.loads(row["payload"])["n"]) for row in raw.rows()}
-    promised = {(device.name, n) for device, mine in zip(devices, told, strict=True) for n in mine}
+    promised = {(device.name, n) for device, mine in zip(devices, acknowledged, strict=True) for n in mine}
     assert len(promised) > 200 and promised <= stored
 
 

@@ -58,7 +58,7 @@ def policy_text(roles: dict[str, Any], unknown: str | None) -> str:
     return orjson.dumps({"roles": said, "unknown": unknown}).decode()
 
 
-class World:
+class Scenario:
     """Makes records, and gives each to the oracle as to the stage."""
 
     def __init__(self, seed: int) -> None:

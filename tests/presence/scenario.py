@@ -8,7 +8,7 @@ from schemas.control import Device
 from schemas.vocabulary import Verdict
 from streams.presence.core.state import SETTINGS
 from streams.presence.rules import check
-from tests.presence.oracle import Oracle, Told
+from tests.presence.oracle import Oracle, Row
 from tests.presence.support import NOW_MS, control, data, event, registered, row, tick
 
 DEVICES = ["s-1", "s-2", "burst", "slow", "flaps", "g-1", "g-2", "stranger"]
@@ -21,7 +21,7 @@ RULES = [
 ]
 
 
-class World:
+class Scenario:
     """Makes records, and gives each to the oracle as to the stage."""
 
     def __init__(self, seed: int) -> None:
@@ -29,7 +29,7 @@ class World:
         self.oracle = Oracle()
         self.now, self.offset = NOW_MS, -1
 
-    def record(self) -> tuple[Record, list[Told]]:
+    def record(self) -> tuple[Record, list[Row]]:
         """A record, and the rows that should come of it."""
         self.offset += 1
         roll = self.random.random()
@@ -42,7 +42,7 @@ class World:
         rows = [self.row() for _ in range(self.random.choice([1, 1, 2, 5, 20]))]
         return data(self.offset, rows), self.oracle.record(rows)
 
-    def tick(self) -> tuple[Record, list[Told]]:
+    def tick(self) -> tuple[Record, list[Row]]:
         r = self.random
         self.now += r.choice([1000] * 12 + [1000, 2000, 5000, 30_000, 3_600_000])
         time = self.now if r.random() < 0.95 else self.now - r.choice([0, 1000, 10**9])
@@ -53,14 +53,14 @@ class World:
         garbage = self.random.random() < 0.3
         if not garbage:
             self.oracle.rules = found
-            self.oracle.wait_anew()
+            self.oracle.reset_deadlines()
         return control(
             self.offset,
             SETTINGS,
             self.random.choice([b"{", b"[]", b'{"flaps":7}', b"\xff"]) if garbage else found.encode(),
         )
 
-    def device(self) -> tuple[Record, list[Told]]:
+    def device(self) -> tuple[Record, list[Row]]:
         name = self.random.choice(DEVICES + CHILDREN)
         roll = self.random.random()
         if roll < 0.1:
@@ -69,11 +69,11 @@ class World:
             return control(self.offset, f"device/{name}", b""), self.oracle.remove(name)
         parent = self.random.choice(["g-1", "g-2"]) if name in CHILDREN else None
         state = "removed" if roll < 0.5 else "active"
-        told: list[Told] = []
+        removed: list[Row] = []
         known = self.oracle.devices.get(name)
         if known and (state == "removed" or known.publisher not in (parent or name, name)):
-            told = self.oracle.remove(name)
-        return registered(self.offset, Device(name, "sensor", state, parent=parent)), told  # type: ignore[arg-type]
+            removed = self.oracle.remove(name)
+        return registered(self.offset, Device(name, "sensor", state, parent=parent)), removed  # type: ignore[arg-type]
 
     def row(self) -> dict[str, Any]:
         r = self.random

@@ -39,14 +39,14 @@ incidents: {quiet: 2m, cool_down: 4m}
 GARBAGE = [b"", b"{}", b"\xff\xfe", b"[1,2", b'{"rules":5}', b"null", b'{"id":"d-1","role":[1],"labels":3}']
 
 
-class World:
+class Scenario:
     """Records in order of their offsets. Devices speak every minute or so; some fail; operators meddle."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.offset = 0
         self.now_ms = NOW_MS
-        self.told: list[dict[str, Any]] = []
+        self.incidents: list[dict[str, Any]] = []
         """Rows of incidents so far, from which operators choose; the test puts them here."""
         self._down: set[str] = set()
 
@@ -104,8 +104,8 @@ class World:
             return registered(
                 self.offset, Device(r.choice(DEVICES), r.choice(("motor", "meter")), state, labels=labels)
             )
-        if what == 2 and self.told:
-            row = r.choice(self.told)
+        if what == 2 and self.incidents:
+            row = r.choice(self.incidents)
             said = r.choice(("false-alarm", "false-alarm", "confirmed"))
             about = (row["scope"], row["device"], row["channel"], row["metric"], row["detector"])
             return marked(self.offset, Mark(row["incident"], said, row["publisher"], self.now_ms, *about))
