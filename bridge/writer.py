@@ -45,7 +45,7 @@ class Writer:
     """Closes groups (by rows, bytes or linger), writes them, and calls `Group.done` in order of receipt.
 
     `on_pause(True)` asks the sources to stop reading, `on_pause(False)` to go on. Any delivery error is fatal: the
-    process ends without acknowledging, and what was not acknowledged comes again.
+    process ends without acknowledging, and senders repeat what was not acknowledged.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Writer:
         self._schedule()
 
     async def stop(self) -> None:
-        """Write what is open, wait for Kafka up to `drain_s`. What is left is not acknowledged and comes again."""
+        """Write open groups, wait for Kafka up to `drain_s`. The rest is not acknowledged; its senders repeat it."""
         await self.drain()
         if self._tick is not None:
             self._tick.cancel()
@@ -153,7 +153,7 @@ class Writer:
         self._tick = self._loop.call_later(self._pace_s(), self._poll)
 
     def _pace_s(self) -> float:
-        """Often while an answer is near, seldom while Kafka is away or there is nothing to wait for."""
+        """Often while an answer is near, seldom while Kafka is unavailable or there is nothing to wait for."""
         if not self.intake.closed:
             return _IDLE_POLL_S
         waited_s = self._loop.time() - self.intake.closed[0].closed_at_s

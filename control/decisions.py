@@ -16,7 +16,7 @@ NO_VERSION: Final = -1
 
 
 class ChangedMeanwhileError(MillraceError):
-    """Somebody published another version since the caller looked."""
+    """Another version was published since the caller read it."""
 
 
 class InForce(NamedTuple, Generic[T]):

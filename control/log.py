@@ -114,7 +114,7 @@ def read(settings: KafkaSettings, interest: Interest = everything) -> View:
 
 
 def change(settings: KafkaSettings, interest: Interest, decide: Callable[[View], Change[T]]) -> Written[T]:
-    """Write what `decide` makes of the log, provided that nobody else wrote in between; otherwise decide again.
+    """Write what `decide` makes of the log, provided that no other process wrote in between; otherwise decide again.
 
     `decide` is pure and may be called several times; what it raises ends the change, and nothing is written. Raises
     RetryableError when Kafka does not answer, or other writers got in between for PATIENCE_S.

@@ -74,7 +74,7 @@ class Supervisor:
 
     # ---- what a caller does
     def run(self) -> bool:
-        """Supervise until a signal, or until the start cannot go on; then drain. Returns whether it was asked to."""
+        """Supervise until a signal, or until the start fails; then drain. Returns whether it was asked to."""
         allow_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: self.request_stop())

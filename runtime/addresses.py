@@ -23,7 +23,7 @@ def split(text: str) -> tuple[str, int]:
 
 
 class Address:
-    """Where somebody listens: `host:port`, port not 0. Raises ValueError on anything else."""
+    """The address of a server: `host:port`, port not 0. Raises ValueError on anything else."""
 
     def __init__(self, text: str) -> None:
         self.host, self.port = split(text)

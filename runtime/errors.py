@@ -15,7 +15,7 @@ class MillraceError(Exception):
 
 
 class RetryableError(MillraceError):
-    """A dependency is away or slow: back off and try the same again. Nothing was lost."""
+    """A dependency is unavailable or slow: back off and retry. Nothing was lost."""
 
 
 class FatalError(MillraceError):

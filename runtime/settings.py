@@ -44,7 +44,7 @@ def setting(
 
 @dataclass(frozen=True)
 class KafkaSettings:
-    """What every service that speaks Kafka needs."""
+    """What every service that uses Kafka needs."""
 
     kafka_bootstrap: str = setting("127.0.0.1:9092", doc="host:port of one or more Kafka brokers, comma-separated")
     kafka_security: Path | None = setting(

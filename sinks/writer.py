@@ -26,8 +26,17 @@ tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) 
 
 
 class Writer:
-    """`trouble` says, by partition, what ClickHouse answered last where a write is being tried again. `delays` has a
-    histogram for each table whose rows say when they were received and whose delay is measured."""
+    """Writes ranges to ClickHouse with `threads` threads, several at the same time.
+
+    `trouble`: by partition, the last error of ClickHouse where a write is being retried. `delays`: a histogram for each
+    table whose delay from receipt is measured.
+
+    Call order: any number of `write`; at a stop `give_up`, wait for the futures, then `close`. Commit a range only
+    after its future returned True. Retryable errors are retried until `give_up`; any other ends the future with it.
+
+        writer = Writer(tables, delays, threads=4)
+        stored = writer.write(flow, part).result()  # True: commit the range; False: it must be written again
+    """
 
     def __init__(self, tables: Tables, delays: Mapping[str, metrics.DelayHistogram], threads: int) -> None:
         self.trouble: dict[str, str] = {}

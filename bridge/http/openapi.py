@@ -83,7 +83,7 @@ def _answers(settings: HttpSettings) -> dict[str, str]:
         "417": "Another Expect than 100-continue.",
         "429": f"More than {settings.device_requests} requests of the device in flight, or more than"
         f" {settings.device_requests_per_s:g} a second. Retry-After says when.",
-        "503": "Kafka is slow or away. Retry-After says when.",
+        "503": "Kafka is slow or unavailable. Retry-After says when.",
     }
 
 

@@ -278,7 +278,7 @@ class BridgeClient(Client):
 
     async def reconnect(self, delay: bool = False) -> None:
         """gmqtt 0.8.0 reconnects after `reconnect_delay`, whatever we have room for; and it runs this in a task that
-        nobody awaits, so that an error would end reconnecting without a word."""
+        nothing awaits, so that an error would end reconnecting silently."""
         try:
             while self._link.pausing and self._is_active:  # noqa: ASYNC110 (a poll ten times a second harms nobody)
                 await asyncio.sleep(0.1)  # the broker resends all that has no PUBACK: wait for room

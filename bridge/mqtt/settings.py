@@ -49,7 +49,7 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
         doc="where mosquitto publishes connects and disconnects (log_dest topic); empty on brokers that do not",
     )
     session_expiry_s: int = setting(
-        30 * 86_400, doc="how long the broker keeps the session while the bridge is away", low=60, high=0xFFFFFFFF
+        30 * 86_400, doc="how long the broker keeps the session while the bridge is down", low=60, high=0xFFFFFFFF
     )
     receive_maximum: int = setting(20_000, doc="QoS 1 messages in flight from the broker", low=1, high=65_535)
     keepalive_s: int = setting(30, doc="MQTT keep alive", low=5, high=3_600)

@@ -58,7 +58,7 @@ def client(settings: MqttSettings, link: Link) -> BridgeClient:
 
 
 class Source:
-    """Part of the service: connects in the background, so that a broker that is away is waited for."""
+    """Part of the service: connects in the background, so that it waits for a broker that is down."""
 
     def __init__(self, settings: MqttSettings, link: Link, writer: Writer) -> None:
         self._settings = settings

@@ -67,7 +67,7 @@ class Relay:
         self._position = self._committed = 0
 
     def open(self) -> None:
-        """Find the committed position, and go on from there."""
+        """Find the committed position, and continue from there."""
         part = TopicPartition(topics.CONTROL, 0)
         (committed,) = self._consumer.committed([part], timeout=30)
         low, high = self._consumer.get_watermark_offsets(part, timeout=30)

@@ -1,4 +1,4 @@
-"""The simulated fleet, and replay of files: devices that speak real MQTT and HTTP, with known numbers of every fate.
+"""The simulated fleet, and replay of files: devices that use real MQTT and HTTP, with known numbers of every fate.
 
     kinds, population   who there is: climate sensors, motors, meters, gateways with children
     faults, signals     what they measure: daily patterns, noise, spikes, drifts, stuck sensors, drop-outs

@@ -35,7 +35,7 @@ _NOT_NOW: Final = frozenset((408, 429, 500, 502, 503, 504))
 
 
 class Sender:
-    """All devices that speak HTTP. `url` is the platform's, `tokens` by device id."""
+    """All devices that use HTTP. `url` is the platform's, `tokens` by device id."""
 
     def __init__(self, url: str, tokens: Mapping[str, str], totals: Totals, tls: ssl.SSLContext | None = None) -> None:
         self._url, self._tokens, self._totals = url.rstrip("/"), tokens, totals

@@ -42,7 +42,7 @@ class Workload:
 
 
 class Message(NamedTuple):
-    """One message: who sends it (index of the member), what must become of it, its name, its bytes."""
+    """One message: who sends it (index of the member), its expected fate, its name, its bytes."""
 
     device: int
     fate: Fate

@@ -1,4 +1,4 @@
-"""Who says what when: a tick at a time, with exact numbers of every fate. Columns only; payloads.py writes the bytes.
+"""What is sent when: a tick at a time, with exact numbers of every fate. Columns only; payloads.py writes the bytes.
 
 Devices take turns in a fixed shuffled cycle, in which each has as many turns as it is worth, in bursts (a device that
 measures ten times a second does not send ten times a second). Of every 1,000 messages so many are malformed, forbidden
@@ -23,7 +23,7 @@ MAX_BURST: Final = 20
 
 
 class Fate(IntEnum):
-    """What must become of a message."""
+    """The expected verdict on a message."""
 
     ACCEPTED = 0
     DENIED = 1

@@ -12,7 +12,7 @@ from runtime.clickhouse.errors import translated
 from runtime.clickhouse.settings import ClickHouseSettings, endpoint
 
 for _name in ("urllib3", "clickhouse_connect"):
-    # they log every refused connection at length; what it means is said by whoever waits or tries again
+    # they log every refused connection at length; callers that wait or retry log what it means
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 WHOLE_ROWS: Final = 1_048_576

@@ -190,7 +190,7 @@ def facts(settings: KafkaSettings, *wanted: str) -> dict[str, TopicFacts]:
 
 
 def wait_for_facts(settings: KafkaSettings, *wanted: str) -> dict[str, TopicFacts]:
-    """`facts`; waits, logging, while Kafka is away or `millrace init` has not run. Blocks."""
+    """`facts`; waits, logging, while Kafka is unavailable or `millrace init` has not run. Blocks."""
     return retry(lambda: facts(settings, *wanted), "topic facts")
 
 

@@ -15,14 +15,14 @@ _MAX_TEXT: Final = 65_535
 
 
 class MalformedPacketError(MillraceError):
-    """Bytes that are no MQTT packet. The connection cannot go on: nobody knows where the next packet begins."""
+    """Bytes that are no MQTT packet. The connection cannot go on: the start of the next packet is unknown."""
 
 
 class UnsupportedVersionError(MalformedPacketError):
     """A CONNECT of a protocol that is neither MQTT 3.1.1 nor 5.0; `level` is what it asks for."""
 
     def __init__(self, name: bytes, level: int) -> None:
-        super().__init__(f"protocol {name[:20]!r} of level {level}; MQTT 3.1.1 and 5.0 are spoken")
+        super().__init__(f"protocol {name[:20]!r} of level {level}; supported are MQTT 3.1.1 and 5.0")
         self.level = level
 
 

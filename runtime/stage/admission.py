@@ -1,7 +1,13 @@
-"""May a stage go on from this snapshot, given what the topics hold now? Pure: facts in, the start or a refusal out.
+"""Whether a stage may resume from this snapshot, given what the topics hold now. Pure: facts in, start or error out.
 
-Every rule is here because without it a schedule of crashes, or an operator's mistake, loses or doubles something in
-silence: a re-created topic, a truncated log, retention that overtook, outputs of another logic version.
+Call order, for each partition that is assigned: `admit(snapshot, …)` where a snapshot is stored, else `first(…)`; then
+`goal(…)` says how far a stage that drains has to go:
+
+    facts = LogFacts("telemetry.raw", topic_id, epoch=0, low=0, end=120, fingerprint=stored.fingerprint, outputs=ends)
+    start = admit(stored, version=3, reads=(2,), facts=facts, options=Options())
+
+Every rule is here because without it a schedule of crashes, or an operator's mistake, silently loses or duplicates
+something: a re-created topic, a truncated log, records that retention deleted, outputs of another logic version.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,7 +32,7 @@ class LogFacts:
     """What the logs hold when a partition is assigned.
 
     `low` and `end` of the source partition: first offset kept, next offset to be written. `epoch` of telemetry.raw.
-    `fingerprint` of the source record before the snapshot's position; None: retention took it, or there is none.
+    `fingerprint` of the source record before the snapshot's position; None: retention deleted it, or there is none.
     """
 
     source: str
@@ -40,7 +46,8 @@ class LogFacts:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator asked for, once, on the command line."""
+    """Options of one start, from the command line: `drain` (apply until the snapshots cover all outputs, then stop),
+    `from_oldest` (start from an empty state at the oldest record), `skip_lost` (resume after records that are lost)."""
 
     drain: bool = False
     from_oldest: bool = False
@@ -48,36 +55,44 @@ class Options:
 
 
 def reset(stage: str, partition: int, mode: str) -> str:
-    """The command that lets a partition start although something is missing."""
+    """The command, for messages, that lets a partition start although something is missing. `mode`: FROM_OLDEST or
+    SKIP_LOST."""
     order = f"millrace stage reset {stage} --partition {partition} --{mode} --reason '...'"
     return f"`{order}`, then `millrace restart {stage}`"
 
 
 def first(stage: str, version: int, partition: int, facts: LogFacts, options: Options) -> Snapshot:
-    """The snapshot to begin with where none is stored. Raises RefusedError unless there is nothing to lose."""
+    """The snapshot to start from where none is stored: an empty state at the oldest record of `facts.source`.
+
+    `version`: this logic version. Raises RefusedError where records were deleted or outputs written, which an empty
+    state does not know, unless `options.from_oldest`.
+    """
     if not options.from_oldest:
         written = [topic for topic, output in facts.outputs.items() if output.end > 0]
         if facts.low > 0 or written:
             what = f"{facts.source} starts at offset {facts.low}" if facts.low > 0 else f"{written[0]} holds records"
             raise RefusedError(
-                f"{stage} partition {partition}: there is no snapshot, but {what}: starting with an empty state would"
-                " forget what was there. Restore the snapshots, or accept it:"
+                f"{stage} partition {partition}: there is no snapshot, but {what}: an empty state would miss"
+                " earlier records. Restore the snapshots, or accept the loss:"
                 f" {reset(stage, partition, FROM_OLDEST)}"
             )
     return Snapshot(stage, partition, version, facts.topic_id, facts.low)
 
 
 def admit(snapshot: Snapshot, version: int, reads: Collection[int], facts: LogFacts, options: Options) -> Snapshot:
-    """The snapshot to go on from (its position moved only by --skip-lost), for logic version `version`, which can read
-    states of the older ones in `reads`. Raises RefusedError that says what to do."""
+    """The snapshot to resume from: `snapshot`, its position moved only by `options.skip_lost`.
+
+    `version`: this logic version, which can read states of the older ones in `reads`. Raises RefusedError, which names
+    the command to run, where the topics do not match the snapshot or the version cannot take over from it.
+    """
     who = f"{snapshot.stage} partition {snapshot.partition}"
     _same_topic(who, snapshot, facts)
     if snapshot.position < facts.low:
         snapshot = _overtaken(who, snapshot, facts, options)
     elif facts.fingerprint is not None and facts.fingerprint != snapshot.fingerprint:
         raise RefusedError(
-            f"{who}: record {snapshot.position - 1} of {facts.source} is not the one the snapshot was made after: the"
-            " topic was truncated or restored from elsewhere. Restore both together, or forget the old state:"
+            f"{who}: record {snapshot.position - 1} of {facts.source} is not the one before the snapshot: the topic"
+            " was truncated or restored from elsewhere. Restore both together, or discard the old state:"
             f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
     for topic, written in snapshot.written.items():
@@ -92,13 +107,13 @@ def _same_topic(who: str, snapshot: Snapshot, facts: LogFacts) -> None:
     if snapshot.topic_id != facts.topic_id:
         raise RefusedError(
             f"{who}: the snapshot was made of {facts.source} with topic id {snapshot.topic_id}; the topic now has"
-            f" {facts.topic_id}: it was re-created. Bring the old topic back, or forget the old"
+            f" {facts.topic_id}: it was re-created. Restore the old topic, or discard the old"
             f" state: {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
     if snapshot.position > facts.end:
         raise RefusedError(
             f"{who}: the snapshot has reached offset {snapshot.position} of {facts.source}, which ends at {facts.end}:"
-            " the topic was truncated (a power cut?). Restore it, or forget the old state:"
+            " the topic was truncated (a power cut?). Restore it, or discard the old state:"
             f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 
@@ -106,8 +121,8 @@ def _same_topic(who: str, snapshot: Snapshot, facts: LogFacts) -> None:
 def _overtaken(who: str, snapshot: Snapshot, facts: LogFacts, options: Options) -> Snapshot:
     if not options.skip_lost:
         raise RefusedError(
-            f"{who}: retention took offsets {snapshot.position} to {facts.low - 1} of {facts.source} before they were"
-            f" applied; it starts at {facts.low}. They are lost here: restore them, or go on without"
+            f"{who}: retention deleted offsets {snapshot.position} to {facts.low - 1} of {facts.source} before they"
+            f" were applied; it starts at {facts.low}. They are lost to this stage: restore them, or continue without"
             f" them (the ledger shows the difference): {reset(snapshot.stage, snapshot.partition, SKIP_LOST)}"
         )
     return replace(snapshot, position=facts.low, fingerprint=0)
@@ -117,7 +132,7 @@ def _output_kept(who: str, snapshot: Snapshot, topic: str, written: Written, out
     if output.end <= written.offset:
         raise RefusedError(
             f"{who}: {topic} ends at offset {output.end}, but this stage has written up to {written.offset}: the topic"
-            " was truncated or re-created. Restore it, or forget the old state:"
+            " was truncated or re-created. Restore it, or discard the old state:"
             f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 
@@ -128,7 +143,7 @@ def _readable(who: str, snapshot: Snapshot, version: int, reads: Collection[int]
         others = f"its own and those of {', '.join(map(str, sorted(reads)))}" if reads else "only its own"
         raise RefusedError(
             f"{who}: the snapshot is of logic version {old}, and version {version} can read {others}. Start a version"
-            f" that reads {old}, or forget the old state:"
+            f" that reads {old}, or discard the old state:"
             f" {reset(snapshot.stage, snapshot.partition, FROM_OLDEST)}"
         )
 

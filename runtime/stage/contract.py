@@ -1,7 +1,7 @@
 """What a stage is: a pure function of its partition. The frame (Faust) does all input, output and snapshots.
 
-A stage looks at no clock, no file and no other topic. All that it knows of the world is in the records it is given, and
-what it remembers is its State; the same records give the same outputs, byte for byte, whenever and wherever they run.
+A stage looks at no clock, no file and no other topic. All its input is the records it is given, and all its
+memory is its State; the same records give the same outputs, byte for byte, whenever and wherever they run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class Record:
 
     `src` is the offset of the raw record it comes from (for access: its own offset), `epoch` that of telemetry.raw,
     `headers` all headers of the record. `refused`: readings that are not in `value` any more, because the stage raised
-    on them. `trial`: only to see whether it raises; what comes of it is thrown away, so metrics must not count it.
+    on them. `trial`: only to see whether it raises; its results are discarded, so metrics must not count it.
     `skipped`: an operator skips the record, for this reason; `value` may be anything (see Skippable).
     """
 
@@ -44,7 +44,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A state between two records: what JSON can say of it, and its named numpy arrays of fixed-size types.
+    """A state between two records: a part that JSON can encode, and named numpy arrays of fixed-size types.
 
     `meta` should be small (it is encoded at every snapshot); what grows with devices or series belongs in arrays. Large
     arrays are stored in pieces of some MB, of which only those that changed are written: one that only grows at its end
@@ -56,7 +56,13 @@ class Frozen:
 
 
 class State(Protocol):
-    """What a stage knows about one partition. Not thread-safe."""
+    """The state of one partition. Not thread-safe: the frame never calls two methods at the same time.
+
+    state = stage.create(0)
+    outputs = state.apply(record)  # for each record, in offset order
+    stored = state.freeze()  # between two records; copied before the next `apply`
+    same = stage.restore(0, stored, stage.logic_version)
+    """
 
     def apply(self, record: Record) -> Sequence[Output]:
         """Apply one record; returns at most one output a topic. Called in offset order, once for each record.
@@ -70,7 +76,8 @@ class State(Protocol):
         before the next record. No record is applied meanwhile, so leave to `restore` what can be computed there."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Figures for metrics: `bytes` in memory, and items by what they are (devices, series)."""
+        """Gauges of `millrace_stage_state_…`: `bytes` in memory, and items by kind (`devices`,
+        `series`). Called often, so it must be cheap."""
 
 
 class Stage(Protocol):
@@ -115,7 +122,7 @@ class Stage(Protocol):
         """The topics that are written, each with as many partitions as the source."""
 
     def create(self, partition: int) -> State:
-        """The state before the first record."""
+        """The state before the first record of `partition`; an exception ends the worker with exit code 70."""
 
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
         """The state that was frozen, by logic version `version`: this one or one of `reads`. The arrays are the state's

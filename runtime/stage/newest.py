@@ -70,7 +70,7 @@ def newest(reader: Reader, topic: str, partition: int, discard: bool = False) ->
             log.error("snapshot %s of %s is unusable: %s; trying the one before", message.offset(), records.name, wrong)
     if wrong:
         raise RefusedError(
-            f"no snapshot of {records.name} can be read: {wrong}. Restore the topic, or forget the old state:"
+            f"no snapshot of {records.name} can be read: {wrong}. Restore the topic, or discard the old state:"
             f" {reset(topic.removeprefix('state.'), partition, FROM_OLDEST)}"
         )
     return Stored(SnapshotPosition(_index(records, None, records.low), end=records.end, seen=records.end))

@@ -1,4 +1,4 @@
-"""Outputs on their way: an idempotent producer that keeps order and dies rather than leave a gap.
+"""Sends outputs: an idempotent producer that keeps their order and fails rather than leave a gap.
 
 Records of a partition may be in flight together: with idempotence the broker takes them in order or not at all, and
 `enable.gapless.guarantee` makes librdkafka stop where one of them failed for good, instead of sending those after it.
@@ -22,15 +22,29 @@ Headers = list[tuple[str, bytes]]
 
 
 class Outbox(Protocol):
-    """Where an engine puts its outputs."""
+    """Where an engine sends its outputs. For one event loop; not thread-safe.
+
+    Call order: any number of `send`, then `settled` before the offsets that these outputs answer are committed. After
+    a FatalError the outbox is unusable: the worker ends and resumes from its last snapshot.
+
+        await outbox.send("telemetry.doubled", 0, value, output.headers + provenance)
+        offsets = await outbox.settled(0)  # {"telemetry.doubled": 41}
+    """
 
     async def send(
         self, topic: str, partition: int, value: bytes | None, headers: Headers, key: bytes | None = None
     ) -> None:
-        """Send after all records sent before. Waits only where too much is on its way. Raises FatalError."""
+        """Send a record after all those sent before to this topic and partition; returns before Kafka has it.
+
+        `value` None: a tombstone. `key`: for compacted topics. Waits only while too many bytes are in flight. Raises
+        FatalError where Kafka rejected this record or one before it.
+        """
 
     async def settled(self, partition: int) -> dict[str, int]:
-        """Wait until all replicas have what was sent to this partition number so far; the highest offset by topic."""
+        """Wait until all replicas have what was sent so far to this partition number, of any topic.
+
+        Returns the highest offset by topic, without topics to which nothing was sent. Raises FatalError as `send`.
+        """
 
 
 @dataclass(slots=True)
@@ -43,7 +57,7 @@ class _Line:
 
 
 class KafkaOutbox:
-    """The real one. `limit_bytes` bounds what is on its way."""
+    """An outbox that produces to Kafka. `limit_bytes`: most bytes in flight."""
 
     def __init__(self, settings: KafkaSettings, limit_bytes: int = 64 << 20) -> None:
         more: dict[str, Any] = {"enable.gapless.guarantee": True, "message.max.bytes": 64 << 20}
@@ -73,7 +87,7 @@ class KafkaOutbox:
             try:
                 self._producer.produce(topic, value, key, partition, headers=headers, on_delivery=arrived)
                 break
-            except BufferError:  # too many records on their way
+            except BufferError:  # too many records in flight
                 await self._wait()
             except KafkaException as error:
                 raise _refused(topic, partition, error.args[0]) from None
@@ -94,8 +108,8 @@ class KafkaOutbox:
         try:
             return int(self._producer.poll(0))
         except KafkaException as error:  # the producer has stopped for good
-            raise FatalError(f"Kafka did not take an output: {error.args[0].str()}") from None
+            raise FatalError(f"Kafka rejected an output: {error.args[0].str()}") from None
 
 
 def _refused(topic: str, partition: int, error: KafkaError) -> FatalError:
-    return FatalError(f"{topic}/{partition}: Kafka did not take an output: {error.name()}: {error.str()}")
+    return FatalError(f"{topic}/{partition}: Kafka rejected an output: {error.name()}: {error.str()}")

@@ -28,7 +28,7 @@ def test_what_retention_took_before_the_position_does_no_harm() -> None:
         (replace(FACTS, topic_id="topic-2"), r"toy partition 2.*re-created.*--from-oldest"),
         (replace(FACTS, end=99), r"reached offset 100 .* ends at 99: the topic was truncated"),
         (replace(FACTS, fingerprint=0xDEAD), r"record 99 of telemetry.raw is not the one"),
-        (replace(FACTS, low=101, fingerprint=None), r"retention took offsets 100 to 100 .*--skip-lost"),
+        (replace(FACTS, low=101, fingerprint=None), r"retention deleted offsets 100 to 100 .*--skip-lost"),
         (replace(FACTS, outputs={"out": OutputEnd(57, Highest(0, 98))}), r"out ends at offset 57.* written up to 57"),
         (replace(FACTS, outputs={"out": OutputEnd()}), r"out ends at offset 0.* truncated or re-created"),
     ],

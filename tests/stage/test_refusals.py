@@ -63,7 +63,7 @@ def test_retention_that_overtook_is_no_silent_skip(bed: Bed, start: Start) -> No
     ends = bed.ends(names.RAW)
     bed.lose(names.RAW, before=min(ends))
     assert min(ends) > min(bed.committed("kept"))
-    _refused(start("kept"), "retention took offsets", "--skip-lost")
+    _refused(start("kept"), "retention deleted offsets", "--skip-lost")
     worker = start("kept", "--skip-lost").wait_ready()
     bed.wait_applied("kept")
     worker.stop()
@@ -143,7 +143,7 @@ def test_an_output_that_kafka_refuses_leaves_no_gap(bed: Bed, start: Start) -> N
         bed.put(names.RAW, 0, words, headers=raw_data(1))
     worker = start("huge")
     assert worker.code() == EXIT_FATAL
-    assert "Kafka did not take an output" in worker.text()
+    assert "Kafka rejected an output" in worker.text()
     assert [src for src, _ in bed.kept("huge.out", 0)[0]] == [0]
 
 

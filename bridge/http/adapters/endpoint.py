@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 Reserve = Callable[[int], None]
 """Takes so many bytes of the budget; raises Refusal 503 when there are none."""
 SINGLE: Final = ("Authorization", "Content-Type", "Content-Encoding", stamps.BOOT, stamps.SEQ, stamps.TS)
-"""Headers that may stand once: of two, somebody between us and the device may have read the other."""
+"""Headers that may occur once: of two, a proxy between us and the device may have read the other."""
 FAULT: Final = "this is our fault; send it again, with the same boot and seq it counts once"
 _FLAGS: Final = flags(Transport.HTTP)
 _JSON: Final = "application/json"
@@ -141,7 +141,7 @@ class Endpoint:
         return len(payloads), self._put(asked, payloads, stamps.properties(stamped, form.row_type, len(payloads)))
 
     async def _read(self, request: web.BaseRequest, reserve: Reserve) -> bytes:
-        """The body as sent. Room for it is taken as it comes, so that who only announces much blocks nobody."""
+        """The body as sent. The budget counts what has arrived, so a large Content-Length alone blocks nothing."""
         limit = self._bounds.body_bytes
         if (request.content_length or 0) > limit:
             raise too_large(f"the body has {request.content_length} bytes; at most {limit}")

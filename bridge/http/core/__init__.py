@@ -1,1 +1,1 @@
-"""What a request means and whether it may go on, as functions of values: no sockets, no Kafka, no clock."""
+"""What a request means and whether it is accepted, as functions of values: no sockets, no Kafka, no clock."""

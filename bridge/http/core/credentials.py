@@ -1,4 +1,4 @@
-"""Who may speak for which device: the hashes of tokens, from the registry's records.
+"""Authenticates devices: the hashes of tokens, from the registry's records.
 
 A million devices take 40 MB: the hashes of ids (64 bits, keyed by the process, so that nobody can look for two that
 collide) and of tokens (32 bytes) in sorted arrays, and what changed since in a dictionary.
