@@ -168,7 +168,7 @@ class Supervisor:
         if was is not State.RUNNING and ready:
             log.info("%s is ready", spec.name, extra={"pid": service.pid, "after_s": round(now_s - service.since_s, 2)})
         elif was is State.STARTING and now_s - service.since_s > spec.start_limit_s:
-            log.warning("%s was not ready in time and is started again", spec.name)
+            log.warning("%s was not ready in time and is restarted", spec.name)
             self._processes[spec.name].kill()
 
     def _is_to_be_probed(self, spec: Spec, service: Service, now_s: float) -> bool:
@@ -204,7 +204,7 @@ class Supervisor:
             act()
         except OSError as error:
             if self._trouble.get(what) != str(error):
-                log.error("%s: %s; it is tried again", what, error)
+                log.error("%s: %s; retrying", what, error)
             self._trouble[what] = str(error)
         else:
             self._trouble.pop(what, None)

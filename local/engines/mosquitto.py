@@ -124,8 +124,8 @@ class Mosquitto:
         found = queue_file.is_whole(last)
         if found:
             last.replace(saved)
-        what = "the last that was saved before the disk was full" if found else "an empty queue"
-        log.error("%s is not whole: mosquitto starts with %s", saved, what, extra={"kept": f"{SAVED}.broken"})
+        what = "the last queue that was saved before the disk was full" if found else "an empty queue"
+        log.error("%s is incomplete: mosquitto starts with %s", saved, what, extra={"kept": f"{SAVED}.broken"})
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -185,7 +185,7 @@ def _hash(password: str, salt: bytes) -> str:
 def _private_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ProgramError(f"{folder} belongs to somebody else: remove it or choose a shorter --data")
+        raise ProgramError(f"{folder} belongs to another user: remove it or choose a shorter --data")
     folder.chmod(0o700)
 
 

@@ -223,7 +223,7 @@ class Engine:
             if not mine.gap_accepted:
                 raise
             mine.gap_accepted = False
-            log.warning("%s; going on because of --skip-lost", error)
+            log.warning("%s; continuing because of --skip-lost", error)
             return after(found)
         if decision is Decision.DROP:
             self._metrics.repeat()

@@ -65,12 +65,12 @@ def _options(argv: Sequence[str] | None) -> Options:
     parser.add_argument(
         "--from-oldest",
         action="store_true",
-        help="forget the snapshots: begin with an empty state at the oldest record kept",
+        help="ignore the snapshots: start with an empty state at the oldest record kept",
     )
     parser.add_argument(
         "--skip-lost",
         action="store_true",
-        help="keep the state and go on at the oldest record kept, though records before it were never applied",
+        help="keep the state and continue at the oldest record kept, although records before it were never applied",
     )
     return Options(**vars(parser.parse_args(argv)))
 

@@ -238,7 +238,7 @@ def test_what_was_denied_goes_through_after_the_fix_and_never_twice(platform: Ru
     again = settled(platform, before["messages"]["received"] + 5)
     assert again["messages"]["replayed"] == before["messages"]["replayed"] + 5
     assert json.loads(call(*words))["sent"] == 5
-    deadline = time.monotonic() + DEADLINE_S  # the ledger may not have heard of the last replays when it is settled
+    deadline = time.monotonic() + DEADLINE_S  # the ledger may not include the last replays yet when it is settled
     wanted = before["messages"]["duplicates"] + 5
     while (after := settled(platform, before["messages"]["received"] + 10))["messages"]["duplicates"] < wanted:
         assert time.monotonic() < deadline, after

@@ -1,4 +1,4 @@
-"""Kafka, ClickHouse and a sink to be mended, of this folder's own: those of the tests of the sink."""
+"""Kafka, ClickHouse and a sink to be repaired, of this folder's own: those of the tests of the sink."""
 
 import os
 import threading

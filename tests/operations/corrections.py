@@ -127,9 +127,9 @@ def held(stand: Stand) -> Counter[tuple[Any, ...]]:
 
 
 def right(found: Counter[tuple[Any, ...]], span: range) -> Counter[tuple[Any, ...]]:
-    """The same with the values of some raw records mended."""
-    mend = {row: (*row[:8], row[8] / 10, *row[9:]) for row in found if row[1] in span and row[8] is not None}
-    return Counter({mend.get(row, row): count for row, count in found.items()})
+    """The same with the values of some raw records corrected."""
+    corrected = {row: (*row[:8], row[8] / 10, *row[9:]) for row in found if row[1] in span and row[8] is not None}
+    return Counter({corrected.get(row, row): count for row, count in found.items()})
 
 
 @contextmanager

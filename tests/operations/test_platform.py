@@ -24,7 +24,7 @@ def publish(running: Running, devices: list[str], messages: int) -> list[Publish
 
 
 def lose(running: Running, *engines: str) -> None:
-    """The platform ends, and the disks of some engines are gone; the engines start anew without services."""
+    """The platform ends, and the disks of some engines are gone; the engines restart without services."""
     running.command("down")
     for engine in engines:
         shutil.rmtree(running.data / engine)

@@ -161,7 +161,7 @@ def test_a_gap_before_a_derived_record_stops_the_reader_until_told_otherwise(bed
     _refused(start("reader", TOY_SOURCE="writer.out"), "writer.out/0 offset 3: gap in provenance")
     worker = start("reader", "--skip-lost", TOY_SOURCE="writer.out").wait_ready()
     bed.wait_applied("reader", "writer.out")
-    assert "going on because of --skip-lost" in worker.text()
+    assert "continuing because of --skip-lost" in worker.text()
     assert [src for src, _ in bed.kept("reader.out", 0)[0]] == [0, 1, 3]
 
 
