@@ -7,6 +7,7 @@ snapshot. So threads are awaited (`in_thread`), cancelled tasks too (`cancel`), 
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,7 +21,12 @@ async def in_thread(call: Callable[P, T], *arguments: P.args, **named: P.kwargs)
     Even so the call should share no memory with the loop that either of them writes: it takes values and returns new
     ones.
     """
-    future = asyncio.get_running_loop().run_in_executor(None, partial(call, *arguments, **named))
+    return await in_pool(None, call, *arguments, **named)
+
+
+async def in_pool(pool: Executor | None, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """`in_thread` with a thread of `pool`; None: of the loop's own."""
+    future = asyncio.get_running_loop().run_in_executor(pool, partial(call, *arguments, **named))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

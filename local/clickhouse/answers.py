@@ -12,6 +12,7 @@ from local.clickhouse import compression, formats
 from local.clickhouse.engine import Result
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.exchange import Disconnected, Exchange, Message
+from runtime.tasks import cancel
 
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -69,7 +70,7 @@ class Answer:
                 await self._piece(packer.compress(self._exception(error)) + packer.flush())
                 raise
             finally:
-                gone.cancel()
+                await cancel(gone)
             await self._send({"type": "http.response.body", "body": packer.compress(tail) + packer.flush()})
 
     async def _chunks(

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from local.clickhouse import errors, sql, users
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.external import External
+from runtime.tasks import in_pool
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,14 +64,10 @@ class _Worker:
     async def do(self, call: Callable[..., T], *arguments: Any) -> T:
         """Call it in the thread. Raises ClickHouseError for whatever the engine raises.
 
-        A call is always waited for, even when the request is cancelled: the connection must not be closed under it.
+        A call is always waited for, however often the request is cancelled: the connection must not be closed under it.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+            return await in_pool(self._pool, call, *arguments)
         except ClickHouseError:
             raise
         except Exception as error:
