@@ -8,10 +8,11 @@ few records: every service reads it when it starts.
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic, TopicDescription
 
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka import clients
@@ -83,8 +84,17 @@ def ensure(settings: KafkaSettings, wanted: list[Plan], replication: int) -> dic
     return _recorded_anew(settings, ids)
 
 
+class MissingTopicError(RetryableError):
+    """Kafka has no such topics."""
+
+    def __init__(self, topics: list[str]) -> None:
+        super().__init__(f"Kafka has no topics {', '.join(topics)}: `millrace init` creates them")
+        self.topics = topics
+
+
 def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, int]]:
-    """(topic id, number of partitions) of each topic as Kafka has it now. Raises RetryableError if it does not say."""
+    """(topic id, number of partitions) of each topic as Kafka has it now. Raises MissingTopicError where it has none
+    after some seconds, which a new topic takes to be known everywhere, and RetryableError if it does not answer."""
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         try:
@@ -93,8 +103,21 @@ def identities(admin: AdminClient, wanted: list[str]) -> dict[str, tuple[str, in
             return {name: (str(d.topic_id), len(d.partitions)) for name, d in done.items()}
         except KafkaException as error:
             if time.monotonic() > deadline:
+                missing = _missing(found)
+                if missing:
+                    raise MissingTopicError(missing) from error
                 raise RetryableError(f"cannot describe topics: {error.args[0].str()}") from error
             time.sleep(0.2)
+
+
+def _missing(described: Mapping[str, Future[TopicDescription]]) -> list[str]:
+    """The topics of which Kafka has said that there are none."""
+    errors = {name: future.exception() for name, future in described.items() if future.done()}
+    return [
+        name
+        for name, error in errors.items()
+        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+    ]
 
 
 def record(settings: KafkaSettings, new: Mapping[str, TopicFacts]) -> None:

@@ -61,6 +61,12 @@ def reset(stage: str, partition: int, mode: str) -> str:
     return f"`{order}`, then `millrace restart {stage}`"
 
 
+def started_over(*stages: str) -> str:
+    """The commands that begin with an empty state in all partitions of stages, the first ones first."""
+    orders = [f"`millrace stage reset {stage} --{FROM_OLDEST} --reason '...'`" for stage in stages]
+    return f"{', '.join(orders)}, then `millrace restart {' '.join(stages)}`"
+
+
 def first(stage: str, version: int, partition: int, facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to start from where none is stored: an empty state at the oldest record of `facts.source`.
 

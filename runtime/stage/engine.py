@@ -20,7 +20,7 @@ from confluent_kafka import Message as Fetched
 
 from runtime.errors import FatalError, RefusedError
 from runtime.stage import metrics, store
-from runtime.stage.admission import Options
+from runtime.stage.admission import Options, reset
 from runtime.stage.assigned import AssignedPartition, Message, Refetched, take_over
 from runtime.stage.chunks import CUT, Cut
 from runtime.stage.contract import Divisible, Frozen, Observed, Output, Record, Stage
@@ -28,7 +28,7 @@ from runtime.stage.keeper import CommitCovered, Keeper, PartitionLostError
 from runtime.stage.newest import last_manifest
 from runtime.stage.orders import Orders
 from runtime.stage.outbox import Outbox
-from runtime.stage.provenance import NONE, START, Decision, Highest, after, judge
+from runtime.stage.provenance import NONE, START, Decision, GapError, Highest, after, judge
 from runtime.stage.rescue import copied, is_divisible, replayed, rescue
 from runtime.stage.snapshot import Written
 from runtime.tasks import in_thread
@@ -36,7 +36,7 @@ from schemas import topics as names
 from schemas.control import TopicFacts
 from schemas.errors import ContractError
 from schemas.headers import Provenance, kind_of, table
-from schemas.skips import Skip, Skips
+from schemas.skips import SKIP_LOST, Skip, Skips
 from schemas.topics import state_topic
 from schemas.vocabulary import Kind
 
@@ -219,9 +219,12 @@ class Engine:
         where = f"{self.stage.source}/{message.partition} offset {message.offset}"
         try:
             decision = judge(mine.highest, found, where)
-        except RefusedError as error:
+        except GapError as error:
             if not mine.gap_accepted:
-                raise
+                resolve = reset(self.stage.name, message.partition, SKIP_LOST)
+                raise RefusedError(
+                    f"{error}, or go on without what is missing (the ledger shows the difference): {resolve}"
+                ) from None
             mine.gap_accepted = False
             log.warning("%s; continuing because of --skip-lost", error)
             return after(found)

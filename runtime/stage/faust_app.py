@@ -61,10 +61,13 @@ class Flow(Protocol):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
+        # faust-streaming 0.15.3 passes its own assignor or round robin, which moves partitions that need not move
         consumer._partition_assignment_strategy = [StickyPartitionAssignor]
+        # and a fetch_max_wait_ms of 1500 that no setting changes: a quiet partition would hold up the others
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    # 0.15.3 crashes the app when a commit comes after a rebalance; that is normal here
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         try:
             await self._ensure_consumer().commit(
@@ -88,6 +91,7 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    # 0.15.3 also keeps each offset until its own commit, under a lock
     def ack(self, message: Any) -> bool:
         if message.acked:
             return False
@@ -95,6 +99,7 @@ class Consumer(driver.Consumer):
         self._unacked_messages.discard(message)
         return True
 
+    # 0.15.3 starts four tasks a record to wait for its callback or a stop, whether or not there is room
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
@@ -120,6 +125,7 @@ class Consumer(driver.Consumer):
     def on_buffer_drop(self, tp: Any) -> None:
         """Nothing; see on_buffer_full."""
 
+    # 0.15.3 commits `_new_offset`: one past a record that is not acknowledged, and it checks no gap at offset 0
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         changed = any(self._committed_offset[tp] != offset for tp, offset in self._covered().items())
         return changed and bool(await self.commit_covered())
@@ -137,6 +143,7 @@ class Consumer(driver.Consumer):
         found = {TP(self.app.source, p): offset for p, offset in self.app.flow.committable().items()}
         return {tp: offset for tp, offset in found.items() if tp in assigned}
 
+    # 0.15.3 waits until no message is unacknowledged, which never comes while records do; called before partitions go
     async def wait_empty(self) -> None:
         try:
             await self.app.flow.hand_over()
@@ -148,6 +155,7 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
         self.app.flow.release()
 
+    # 0.15.3 seeks to what is committed; the snapshot decides, and a commit may be older or newer than it
     async def perform_seek(self) -> None:
         assigned = self.assignment()
         wanted = {TP(self.app.source, p): offset for p, offset in self.app.flow.positions().items()}
@@ -197,12 +205,14 @@ class App(faust.App):
     source: str
     queue: asyncio.Queue[Any] | None = None
 
+    # 0.15.3 chooses the class by the URL of the broker; this is where Consumer above gets in
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """None: nothing is kept on disk."""
 
+    # 0.15.3 only marks its services as crashed: they stop as usual, and would hand over a half-applied state
     def _crash(self, reason: BaseException) -> None:
         die(reason, "Faust")
 

@@ -29,6 +29,10 @@ class Highest:
 START: Final = Highest()
 
 
+class GapError(RefusedError):
+    """A record is missing before this one."""
+
+
 class Decision(Enum):
     APPLY = "apply"
     DROP = "drop"
@@ -39,18 +43,17 @@ def judge(highest: Highest, record: Provenance, where: str) -> Decision:
 
     A new epoch (telemetry.raw was re-created) starts a chain of its own, with a record whose prev is -1.
 
-    Raises RefusedError when something is missing between the two: skipping it silently would lose it.
+    Raises GapError when something is missing between the two: skipping it silently would lose it.
     """
     if record.epoch < highest.epoch or (record.epoch == highest.epoch and record.src <= highest.src):
         return Decision.DROP
     expected = highest.src if record.epoch == highest.epoch else NONE
     if record.prev == expected:
         return Decision.APPLY
-    raise RefusedError(
+    raise GapError(
         f"{where}: gap in provenance: it follows raw offset {record.prev} of epoch {record.epoch}, but the last record"
         f" taken here came from {highest.src} of epoch {highest.epoch}. What is between them is missing: the topic lost"
-        " it (retention, truncation) or its writer started with an empty state. Nothing was skipped; restore the topic,"
-        " or start this reader over from what is left"
+        " it (retention, truncation) or its writer started with an empty state. Nothing was skipped: restore the topic"
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from runtime import logs
@@ -18,7 +19,7 @@ from runtime.kafka.skips import read_skips
 from runtime.lifecycle import die, guard, run
 from runtime.probes import Probes
 from runtime.settings import load_or_exit
-from runtime.stage import faust_app, store
+from runtime.stage import faust_app, identity, store
 from runtime.stage.admission import Options
 from runtime.stage.contract import Stage
 from runtime.stage.engine import Engine
@@ -35,6 +36,7 @@ SILENCE_S: Final = 60.0
 """Seconds without a record applied, though there are some, after which a worker is not live: one record takes
 milliseconds, the copy of a large state or a rescue some seconds."""
 S = TypeVar("S", bound=StageSettings)
+T = TypeVar("T")
 
 
 def main(make_stage: Callable[[S], Stage], settings_class: type[S], argv: Sequence[str] | None = None) -> None:
@@ -110,9 +112,9 @@ class Worker:
         admin = clients.admin(self.settings)
 
         def same_topics() -> None:
-            check_topics(topics.identities(admin, list(facts)), facts)
+            identity.same_topics(admin, self.stage, facts)
 
-        await in_thread(same_topics)
+        await self._kafka_answers(same_topics)
         engine.connect(
             KafkaOutbox(self.settings),
             lambda: store.Reader(self.settings),
@@ -137,9 +139,13 @@ class Worker:
     async def _facts(self) -> dict[str, TopicFacts]:
         """Identities of all topics of the stage. Waits for Kafka and for `millrace init`."""
         wanted = {names.RAW, self.stage.source, *self.stage.outputs, state_topic(self.stage.name)}
+        return await self._kafka_answers(partial(topics.facts, self.settings, *wanted))
+
+    async def _kafka_answers(self, ask: Callable[[], T]) -> T:
+        """What a blocking call returns, tried again for as long as Kafka is away."""
         while True:
             try:
-                return await in_thread(topics.facts, self.settings, *wanted)
+                return await in_thread(ask)
             except RetryableError as error:
                 log.warning("%s; trying again", error)
                 await asyncio.sleep(1.0)
@@ -185,22 +191,6 @@ class Worker:
 def pause_s(settings: StageSettings, wrote_bytes: int) -> float:
     """Until the next round of snapshots, when the last one wrote so much: large states are stored less often."""
     return max(settings.snapshot_interval_s, wrote_bytes / settings.snapshot_bytes_per_s)
-
-
-def check_topics(live: dict[str, tuple[str, int]], facts: dict[str, TopicFacts]) -> None:
-    """Raise RefusedError where a topic is not the one, or not of the size, that `platform.control` knows."""
-    sizes = {found.partitions for name, found in facts.items() if name != names.CONTROL}
-    for name, (topic_id, partitions) in live.items():
-        if topic_id != facts[name].topic_id:
-            raise RefusedError(
-                f"topic {name} has id {topic_id}, but it was registered as {facts[name].topic_id}: it was re-created"
-                " since. Restore the old topic, or run `millrace init` to register it"
-            )
-        if partitions != facts[name].partitions or len(sizes) > 1:
-            raise RefusedError(
-                f"topic {name} has {partitions} partitions, registered are {sorted(sizes)}: all topics of a stage have"
-                " the same number, fixed for their life"
-            )
 
 
 def claim(stage: str, settings: StageSettings) -> socket.socket | None:

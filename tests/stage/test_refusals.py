@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+from confluent_kafka.admin import NewPartitions
+
 from runtime.errors import EXIT_FATAL, EXIT_REFUSED
 from runtime.stage.snapshot import is_manifest
 from schemas import topics as names
@@ -55,6 +58,47 @@ def test_a_topic_made_anew_is_noticed_twice(bed: Bed, start: Start) -> None:
     bed.wait_applied("recreated")
     assert bed.newest("recreated.out", 0) == (bed.facts[names.RAW].epoch, bed.ends(names.RAW)[0] - 1)
     worker.stop()
+
+
+@pytest.mark.parametrize("topic", ["gone.out", "state.gone"])
+def test_a_deleted_topic_names_the_commands_that_resolve_it_and_is_no_crash_loop(
+    bed: Bed, start: Start, topic: str
+) -> None:
+    _some_work(bed, start, "gone")
+    bed.delete(topic)
+    commands = (
+        "`millrace init`",
+        "`millrace stage reset gone --from-oldest --reason '...'`",
+        "`millrace restart gone`",
+    )
+    _refused(start("gone"), f"topic {topic} is gone from Kafka", *commands)
+    bed.make_topics("gone")  # what `millrace init` does
+    _refused(start("gone"), "--from-oldest")
+    worker = start("gone", "--from-oldest").wait_ready()
+    bed.wait_applied("gone")
+    worker.stop()
+    start("gone").wait_ready().stop()
+
+
+def test_a_running_worker_whose_output_topic_is_deleted_stays_down(bed: Bed, start: Start) -> None:
+    bed.virgin("cut")
+    bed.feed(20)
+    worker = start("cut").wait_ready()
+    bed.wait_applied("cut")
+    bed.delete("cut.rare")
+    bed.feed(20)
+    code = worker.code(60)
+    assert code == EXIT_REFUSED or start("cut").code(60) == EXIT_REFUSED, worker.text()
+
+
+def test_a_topic_with_another_number_of_partitions_is_named_with_the_commands(bed: Bed, start: Start) -> None:
+    _some_work(bed, start, "wide")
+    bed.admin.create_partitions([NewPartitions("wide.out", PARTITIONS + 1)])["wide.out"].result(20)
+    says = f"topic wide.out has {PARTITIONS + 1} partitions, registered are {PARTITIONS}"
+    _refused(start("wide"), says, "--delete --topic wide.out", "`millrace init`", "stage reset wide --from-oldest")
+    bed.delete("wide.out")
+    bed.make_topics("wide")
+    start("wide", "--from-oldest").wait_ready().stop()
 
 
 def test_retention_that_overtook_is_no_silent_skip(bed: Bed, start: Start) -> None:
@@ -158,7 +202,11 @@ def test_a_gap_before_a_derived_record_stops_the_reader_until_told_otherwise(bed
     for src, prev in ((0, -1), (0, -1), (1, 0), (3, 2)):
         headers = [*raw_tick(src), *Provenance(bed.facts[names.RAW].epoch, src, prev).encode()]
         bed.put("writer.out", 0, b"0", headers=headers)
-    _refused(start("reader", TOY_SOURCE="writer.out"), "writer.out/0 offset 3: gap in provenance")
+    _refused(
+        start("reader", TOY_SOURCE="writer.out"),
+        "writer.out/0 offset 3: gap in provenance",
+        "millrace stage reset reader --partition 0 --skip-lost",
+    )
     worker = start("reader", "--skip-lost", TOY_SOURCE="writer.out").wait_ready()
     bed.wait_applied("reader", "writer.out")
     assert "continuing because of --skip-lost" in worker.text()
