@@ -23,6 +23,7 @@ from schemas.control import TopicFacts
 from sinks import metrics
 from sinks.adapters import kafka
 from sinks.adapters.tables import Tables
+from sinks.core.budget import Budget, Use
 from sinks.core.flow import Flow, Range
 from sinks.core.logs import LOGS
 from sinks.core.start import Found, Start, decide
@@ -34,8 +35,14 @@ T = TypeVar("T")
 Key = tuple[str, int]
 
 _TURN_S: Final = 0.02
-_TURN_RECORDS: Final = 64
 _LAG_EVERY_S: Final = 1.0
+COMMITTED_EVERY_S: Final = 60.0
+"""Seconds between two lines at INFO that a partition was committed."""
+
+
+def _where(flow: Flow) -> dict[str, object]:
+    """What every line about a partition says."""
+    return {"where": flow.where, "epoch": flow.epoch}
 
 
 class Stopping(Exception):
@@ -51,7 +58,11 @@ class Engine:
         self.trouble: str | None = None
         self._writing: dict[Key, tuple[Flow, Range, Future[bool]]] = {}
         self._paused: set[Key] = set()
+        self.most_held = 0
+        """The most bytes that all partitions held together."""
+        self._budget = Budget(settings.sink_buffer_bytes, settings.sink_range_bytes)
         self._failure: BaseException | None = None
+        self._say_at: dict[Key, float] = {}
         self._lag_at, self._turned_at = 0.0, time.monotonic()
         self._stop = threading.Event()
         self._consumer: Consumer = kafka.connect(settings, self._on_error)
@@ -86,6 +97,7 @@ class Engine:
                 self._collect(wait_s=0.05)
             self._commit()
             self._consumer.close()
+            log.info("stopped", extra={"partitions": len(self.flows)})
         except Stopping:
             self._consumer.close()
         except BaseException as error:
@@ -93,7 +105,7 @@ class Engine:
 
     def _turn(self) -> None:
         self._notice_standstill()
-        for message in self._consumer.consume(_TURN_RECORDS, _TURN_S):
+        for message in self._consumer.consume(self._budget.records(self._held()), _TURN_S):
             self._take(message)
         if self._failure is not None:
             raise self._failure
@@ -118,6 +130,7 @@ class Engine:
         if flow is not None:
             repeats = flow.repeats
             record = kafka.arrival(message)
+            self._budget.take(len(record.value))
             flow.take(record, int(time.time() * 1000) - record.appended_ms)
             if flow.repeats > repeats:
                 metrics.REPEATS.labels(flow.topic).inc()
@@ -154,20 +167,42 @@ class Engine:
             if part is not None:
                 metrics.BYTES.labels(flow.topic).inc(part.bytes)
                 metrics.RECORDS.labels(flow.topic).inc(part.end - part.first)
+                self._say_committed(flow, part)
+
+    def _say_committed(self, flow: Flow, part: Range) -> None:
+        """Each range at DEBUG; at INFO the first of a partition, and then one in COMMITTED_EVERY_S."""
+        key, now = (flow.topic, flow.partition), time.monotonic()
+        due = now >= self._say_at.get(key, 0.0)
+        if due:
+            self._say_at[key] = now + COMMITTED_EVERY_S
+        log.log(
+            logging.INFO if due else logging.DEBUG,
+            "committed",
+            extra=_where(flow) | {"first": part.first, "end": part.end, "rows": sum(e.rows for e in part.entries)},
+        )
+
+    def _held(self) -> int:
+        """Bytes of Kafka values that all partitions hold, in open ranges too."""
+        return sum(flow.bytes for flow in self.flows.values())
 
     def _bound_memory(self) -> None:
-        """Pause what has ranges waiting while too much is held; resume when half of it is gone."""
-        held = sum(flow.bytes for flow in self.flows.values())
+        """Pause partitions while too much is held."""
+        held = self._held()
+        self.most_held = max(self.most_held, held)
         metrics.BUFFERED.set(held)
-        if held > self.settings.sink_buffer_bytes:
-            full = [k for k, f in self.flows.items() if f.closed and k not in self._paused]
-            if full:
-                self._consumer.pause([TopicPartition(*k) for k in full])
-                self._paused.update(full)
-        elif self._paused and held < self.settings.sink_buffer_bytes // 2:
-            self._consumer.resume([TopicPartition(*k) for k in self._paused])
-            self._paused.clear()
+        wanted = self._budget.paused({key: self._use(key, flow) for key, flow in self.flows.items()})
+        if more := wanted - self._paused:
+            self._consumer.pause([TopicPartition(*key) for key in more])
+        if fewer := self._paused - wanted:
+            self._consumer.resume([TopicPartition(*key) for key in fewer])
+        self._paused = wanted
         metrics.PAUSED.set(len(self._paused))
+
+    def _use(self, key: Key, flow: Flow) -> Use:
+        if not self._budget.full:
+            return Use(flow.bytes, bool(flow.closed), True)
+        _low, high = self._consumer.get_watermark_offsets(TopicPartition(*key), cached=True)
+        return Use(flow.bytes, bool(flow.closed), high > flow.position)
 
     def _show_lag(self) -> None:
         if time.monotonic() < self._lag_at:
@@ -188,7 +223,8 @@ class Engine:
                 start = self._patiently(partial(self._decide, consumer, key, commits[key]))
                 self.flows[key] = self._flow(key, start)
                 tp.offset = start.offset
-                log.info("starts", extra={"where": f"{tp.topic}[{tp.partition}]", "offset": start.offset})
+                found = {"offset": start.offset, "committed": start.committed}
+                log.info("assigned", extra=_where(self.flows[key]) | found)
             consumer.assign(partitions)
         except BaseException as error:
             self._failure = error
@@ -200,8 +236,10 @@ class Engine:
             flow = self.flows.pop(key, None)
             if flow is not None:
                 flow.owned = False
+                log.info("revoked", extra=_where(flow) | {"offset": flow.position})
             self._writing.pop(key, None)
             self._paused.discard(key)
+            self._say_at.pop(key, None)
         metrics.ASSIGNED.set(len(self.flows))
 
     def _decide(self, consumer: Consumer, key: Key, commit: tuple[int, str] | None) -> Start:

@@ -30,7 +30,7 @@ class SinkSettings(KafkaSettings, ServiceSettings, MigrationSettings):
         1_500, doc="or at a tick, or when its records span so many ms of Kafka's append time", low=10
     )
     sink_idle_ms: int = setting(10_000, doc="the same while it holds nothing to tell", low=1_000)
-    sink_buffer_bytes: int = setting(256 << 20, doc="Kafka values held in memory before partitions are paused", low=1)
+    sink_buffer_bytes: int = setting(256 << 20, doc="Kafka values held in memory by all partitions together", low=1)
     sink_writers: int = setting(4, doc="inserts at the same time", low=1, high=64)
     sink_session_ms: int = setting(6_000, doc="Kafka gives the partitions of a silent sink to others after so long")
 

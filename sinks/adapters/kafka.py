@@ -1,4 +1,4 @@
-"""The sink's Kafka consumer: both logs in one group, nothing committed by itself."""
+"""The sink's Kafka consumer: all topics in one group; offsets are committed by the engine alone."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,7 +46,9 @@ def connect(settings: SinkSettings, on_error: Callable[[KafkaError], None]) -> C
         "session.timeout.ms": settings.sink_session_ms,
         "heartbeat.interval.ms": min(2_000, settings.sink_session_ms // 3),
         "max.poll.interval.ms": max(600_000, settings.sink_session_ms),
+        # of the one queue of all partitions, beside what the engine bounds
         "queued.max.messages.kbytes": 32 << 10,
+        "fetch.max.bytes": 16 << 20,
     }
     return clients.consumer(settings, settings.sink_group, on_error, more)
 
@@ -68,7 +70,7 @@ def check(error: KafkaError, where: str) -> None:
 
 
 def arrival(message: Message) -> Arrival:
-    """A record as the core takes it. Raises RefusedError where Kafka did not stamp it itself."""
+    """A record as the core takes it."""
     _kind, appended_ms = message.timestamp()
     return Arrival(message.offset() or 0, appended_ms, message.headers() or [], message.value() or b"")
 
