@@ -77,13 +77,13 @@ def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> Non
             chain.flow(10)
         stand.producer.flush()
         time.sleep(0.7)
-    eventually(lambda: "starts" in first.text(), "the first sink has its partitions")
+    eventually(lambda: "assigned" in first.text(), "the first sink has its partitions")
     first.kill(signal.SIGSTOP)
     second = stand.sink("b")
     for chain in stand.chains:
         chain.flow(10)
     stand.producer.flush()
-    eventually(lambda: second.text().count("starts") >= 12, "the second sink took all partitions over")
+    eventually(lambda: second.text().count("assigned") >= 12, "the second sink took all partitions over")
     first.kill(signal.SIGCONT)
     for chain in stand.chains:
         chain.flow(10)
@@ -102,7 +102,7 @@ def test_partitions_move_between_sinks_without_loss(make_stand: Make) -> None:
         if i == 1:
             second = stand.sink("b")
         if i == 4 and second is not None:
-            eventually(lambda: "starts" in second.text(), "the second sink has partitions")  # noqa: B023
+            eventually(lambda: "assigned" in second.text(), "the second sink has partitions")  # noqa: B023
             second.kill(signal.SIGTERM)
             assert second.end() == 0
     stand.check()
@@ -207,7 +207,7 @@ def test_it_waits_for_topics_that_an_older_platform_has_not(
     eventually(lambda: what in sink.text(), "it says what it waits for")
     assert "run `millrace init` first" in sink.text()
     topics.ensure(settings, plans, 1)
-    eventually(lambda: sink.text().count("starts") == 6, "it goes on when they are there", tell=sink.text)
+    eventually(lambda: sink.text().count("assigned") == 6, "it goes on when they are there", tell=sink.text)
     stand.close()
 
 
