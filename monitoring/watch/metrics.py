@@ -11,7 +11,12 @@ LEDGER: Final = Gauge("millrace_ledger", "What the ledger counts; the difference
 TABLE_ROWS: Final = Gauge("millrace_clickhouse_table_rows", "Rows of a table", ["table"])
 TABLE_BYTES: Final = Gauge("millrace_clickhouse_table_bytes", "Bytes of a table on disk", ["table"])
 TABLE_PARTS: Final = Gauge(
-    "millrace_clickhouse_table_parts", "Active parts of a table; inserts slow down above 1,000", ["table"]
+    "millrace_clickhouse_table_parts", "Active parts of a table in all its partitions", ["table"]
+)
+PARTITION_PARTS: Final = Gauge(
+    "millrace_clickhouse_partition_parts",
+    "Most active parts of one partition of a table; inserts slow down above 1,000",
+    ["table"],
 )
 DEVICES: Final = Gauge("millrace_devices", "Devices by presence: online or offline", ["state"])
 INCIDENTS: Final = Gauge("millrace_incidents_open", "Incidents that are open, by severity", ["severity"])

@@ -13,8 +13,12 @@ SECTIONS: Final = ("readings", "windows")
 _TIMEOUT_S: Final = 20.0
 _DISKS: Final = "SELECT name, free_space, total_space FROM system.disks WHERE total_space < 1e18"
 """Object stores say 1.8e19."""
-_PARTS: Final = """SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts
-FROM system.parts WHERE active AND database IN (currentDatabase(), currentDatabase() || '_local') GROUP BY table"""
+_PARTS: Final = """SELECT table, sum(p.rows) AS rows, sum(p.bytes) AS bytes, sum(p.parts) AS parts, max(p.parts) AS most
+FROM (
+    SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, count() AS parts FROM system.parts
+    WHERE active AND database IN (currentDatabase(), currentDatabase() || '_local')
+    GROUP BY database, table, partition_id
+) AS p GROUP BY table"""
 _DEVICES: Final = "SELECT state, count() AS devices FROM presence_current GROUP BY state"
 _INCIDENTS: Final = (
     "SELECT severity, count() AS incidents FROM incidents_current WHERE state = 'open' GROUP BY severity"
@@ -44,6 +48,7 @@ class Tables:
             metrics.TABLE_ROWS.labels(table["table"]).set(int(table["rows"]))
             metrics.TABLE_BYTES.labels(table["table"]).set(int(table["bytes"]))
             metrics.TABLE_PARTS.labels(table["table"]).set(int(table["parts"]))
+            metrics.PARTITION_PARTS.labels(table["table"]).set(int(table["most"]))
 
     def look_at_ledger(self) -> None:
         """The ledger's totals. Its alert waits: a server under load may show a row and not yet the one before it."""

@@ -169,6 +169,24 @@ def test_a_broker_that_died_and_came_back_is_seen_again(kafka_fresh: Callable[[]
             assert time.monotonic() < deadline
 
 
+def test_many_months_of_history_are_many_parts_but_not_many_of_a_partition(clickhouse: ClickHouseServer) -> None:
+    url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
+    settings = WatchSettings(clickhouse_url=f"{url}/watched_parts", clickhouse_password_file=clickhouse.password_file)
+    with ClickHouse(settings, database="") as root:
+        root.command("CREATE DATABASE watched_parts")
+    asked = ClickHouse(settings)
+    asked.command("CREATE TABLE months (n UInt32) ENGINE = MergeTree ORDER BY n PARTITION BY n % 90")
+    asked.command("SYSTEM STOP MERGES months")
+    for _ in range(3):
+        asked.command("INSERT INTO months SELECT number FROM numbers(7)")
+    asked.command("INSERT INTO months SELECT number FROM numbers(90)")
+    Tables(settings).look_at_server()
+    assert value("millrace_clickhouse_table_parts", table="months") == 7 * 3 + 90
+    assert value("millrace_clickhouse_partition_parts", table="months") == 4
+    assert value("millrace_clickhouse_table_rows", table="months") == 7 * 3 + 90
+    asked.close()
+
+
 def test_disks_tables_and_the_ledger_of_clickhouse_are_shown(clickhouse: ClickHouseServer) -> None:
     url = f"http://{clickhouse.user}@{clickhouse.host}:{clickhouse.port}"
     settings = WatchSettings(clickhouse_url=f"{url}/watched", clickhouse_password_file=clickhouse.password_file)
