@@ -23,6 +23,7 @@ from runtime.stage.provenance import Highest
 from schemas import headers, ipc, raw, readings
 from schemas import topics as names
 from schemas.headers import Counts, Provenance, ReadingsHeaders
+from schemas.skips import Skips
 from schemas.vocabulary import Kind
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Range
@@ -31,6 +32,7 @@ from sinks.core.records import Arrival
 from sinks.engine import Engine
 from sinks.metrics import DelayHistogram
 from sinks.migrate import migrate
+from sinks.orders import Orders
 from sinks.settings import SinkSettings
 from sinks.writer import Writer
 from tests.servers import ClickHouseServer, KafkaServer
@@ -112,7 +114,7 @@ def _sink_s(settings: SinkSettings, tables: _Recorder, expected_rows: int) -> fl
     """Seconds from the sink's first insert (joining the consumer group comes before) until all can be queried."""
     facts = topics.facts(settings, *LOGS)
     writer = Writer(tables, {"readings": DelayHistogram("bench", "bench")}, settings.sink_writers)
-    engine = Engine(settings, facts, tables, writer)
+    engine = Engine(settings, facts, tables, writer, Orders(Skips), lambda: None)
     db, began = ClickHouse(settings), time.monotonic()
     engine._thread.start()
     while db.rows("SELECT count() FROM ledger_facts WHERE kind = 'data'")[0][0] < RECORDS * PARTITIONS:

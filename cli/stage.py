@@ -10,7 +10,7 @@ from cli.context import changes, data_option, settings
 from operations import stages
 from runtime.settings import KafkaSettings
 from schemas.skips import FROM_OLDEST, SKIP_LOST
-from schemas.topics import STAGES
+from schemas.topics import DERIVED, STAGES
 
 _name = click.argument("name", type=click.Choice(list(STAGES)), metavar="NAME")
 _reason = click.option("--reason", required=True, help="Why; it is stored with the order and shown in dead letters.")
@@ -61,7 +61,7 @@ def _text(found: stages.Inspected) -> str:
 
 
 @stage.command()
-@_name
+@click.argument("name", type=click.Choice([*STAGES, *DERIVED]), metavar="NAME")
 @click.option("--partition", type=click.IntRange(min=0), required=True)
 @click.option("--offset", type=click.IntRange(min=0), required=True, help="Of the record, in the stage's source topic.")
 @_reason
@@ -71,13 +71,16 @@ def skip(name: str, partition: int, offset: int, reason: str, data: Path) -> Non
     """Step over one record that the stage cannot read. Its rows, as many as its headers declare, become dead letters
     with the reason `skipped`, so the ledger closes. The sink steps over the record, too.
 
+    NAME is the stage, or a topic of which only the sink cannot read a record, such as telemetry.aggregates.
+
     The order is refused where a worker has applied the record already.
 
     Example: millrace stage skip access --partition 3 --offset 1200 --reason "written by hand"
     """
     found = stages.skip(settings(KafkaSettings, data), name, partition, offset, reason, getpass.getuser())
     click.echo(f"{found.key} is stored: {found.rows} messages become dead letters")
-    click.echo(f"start what has stopped for it: `millrace restart {name} sink`")
+    services = "sink" if name in DERIVED else f"{name} sink"
+    click.echo(f"start what has stopped for it: `millrace restart {services}`")
 
 
 @stage.command()

@@ -131,19 +131,21 @@ class Skipped:
 
 def skip(settings: KafkaSettings, stage: str, partition: int, offset: int, reason: str, by: str = "") -> Skipped:
     """Order a stage to step over one record of its source. In force at the next assignment of the partition, and when a
-    worker meets a record that it cannot read.
+    worker meets a record that it cannot read. `stage` may also be a topic that only the sink reads (`DERIVED`).
 
     Raises StageError where the record is not in the topic, or was applied already: then nothing is changed.
     """
-    facts = _facts(settings, stage)
-    source = source_of(stage)
+    of_sink = stage in names.DERIVED
+    facts = topics.facts(settings, stage) if of_sink else _facts(settings, stage)
+    source = stage if of_sink else source_of(stage)
     _partitions(facts[source], stage, partition)
     with Reader(settings) as reader:
         low, end = reader.bounds(source, partition)
         if not low <= offset < end:
             raise StageError(f"offset {offset} is not in {source}[{partition}], which holds offsets {low} to {end - 1}")
         record = reader.one(source, partition, offset)
-        _not_applied(settings, reader, stage, facts[names.RAW].epoch, partition, offset, record)
+        if not of_sink:
+            _not_applied(settings, reader, stage, facts[names.RAW].epoch, partition, offset, record)
     headers: Any = record.headers() if record is not None else None
     rows = declared(headers).messages if source == names.RAW else 0
     key = skip_key(stage, partition, facts[source].epoch, offset)

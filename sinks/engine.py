@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from runtime.errors import RetryableError
+from runtime.errors import RefusedError, RetryableError
 from runtime.lifecycle import die
+from runtime.retry import StoppedError, retry
 from runtime.stage.provenance import START
 from runtime.tasks import in_thread
 from schemas import topics
@@ -26,7 +27,9 @@ from sinks.adapters.tables import Tables
 from sinks.core.budget import Budget, Use
 from sinks.core.flow import Flow, Range
 from sinks.core.logs import LOGS
+from sinks.core.records import Arrival, UnreadableRecordError
 from sinks.core.start import Found, Start, decide
+from sinks.orders import Orders
 from sinks.settings import SinkSettings
 from sinks.writer import STANDSTILL_S, Writer
 
@@ -45,18 +48,31 @@ def _where(flow: Flow) -> dict[str, object]:
     return {"where": flow.where, "epoch": flow.epoch}
 
 
-class Stopping(Exception):
-    """The service stops while it waits for something."""
+def silence_s(settings: SinkSettings) -> float:
+    """Seconds without progress after which the engine is not live: a write that hangs ends by ClickHouse's timeout."""
+    return 60.0 + 2 * settings.clickhouse_timeout_s
 
 
 class Engine:
-    """`facts` are the identities of all topics. `trouble` is why it waits at the moment, or None."""
+    """`facts` are the identities of all topics. `beat` is called whenever the engine made progress or waits for what
+    readiness shows. `trouble` is why it waits at the moment, or None."""
 
-    def __init__(self, settings: SinkSettings, facts: dict[str, TopicFacts], tables: Tables, writer: Writer) -> None:
+    def __init__(
+        self,
+        settings: SinkSettings,
+        facts: dict[str, TopicFacts],
+        tables: Tables,
+        writer: Writer,
+        orders: Orders,
+        beat: Callable[[], None],
+    ) -> None:
         self.settings, self.facts, self.tables, self.writer = settings, facts, tables, writer
+        self._orders, self._beat = orders, beat
+        self._attempts = -1
         self.flows: dict[Key, Flow] = {}
         self.trouble: str | None = None
         self._writing: dict[Key, tuple[Flow, Range, Future[bool]]] = {}
+        self._began: dict[Key, float] = {}
         self._paused: set[Key] = set()
         self.most_held = 0
         """The most bytes that all partitions held together."""
@@ -89,7 +105,7 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            given = {"on_assign": self._assign, "on_revoke": self._revoke, "on_lost": self._revoke}
+            given = {"on_assign": self._assign, "on_revoke": self._revoke, "on_lost": self._lost}
             self._consumer.subscribe(list(LOGS), **given)
             while not self._stop.is_set():
                 self._turn()
@@ -98,10 +114,21 @@ class Engine:
             self._commit()
             self._consumer.close()
             log.info("stopped", extra={"partitions": len(self.flows)})
-        except Stopping:
+        except StoppedError:
             self._consumer.close()
         except BaseException as error:
-            die(error, "sink")
+            die(self._cause(error), "sink")
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """A topic that was deleted shows itself in errors of many kinds, of which a restart would meet another."""
+        if not isinstance(error, RefusedError):
+            try:
+                kafka.check_topics(self.settings, self.facts)
+            except RefusedError as found:
+                return found
+            except RetryableError:
+                pass
+        return error
 
     def _turn(self) -> None:
         self._notice_standstill()
@@ -114,6 +141,13 @@ class Engine:
         self._write()
         self._bound_memory()
         self._show_lag()
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        """An insert that neither ends nor fails is none."""
+        if not self._writing or self._attempts != self.writer.attempts:
+            self._attempts = self.writer.attempts
+            self._beat()
 
     def _notice_standstill(self) -> None:
         before, self._turned_at = self._turned_at, time.monotonic()
@@ -131,14 +165,26 @@ class Engine:
             repeats = flow.repeats
             record = kafka.arrival(message)
             self._budget.take(len(record.value))
-            flow.take(record, int(time.time() * 1000) - record.appended_ms)
+            self._add(flow, record, int(time.time() * 1000) - record.appended_ms)
             if flow.repeats > repeats:
                 metrics.REPEATS.labels(flow.topic).inc()
+
+    def _add(self, flow: Flow, record: Arrival, lag_ms: int) -> None:
+        if not self._orders.skips(flow, record.offset):
+            try:
+                flow.take(record, lag_ms)
+                return
+            except UnreadableRecordError:
+                self._orders.read_again()
+                if not self._orders.skips(flow, record.offset):
+                    raise
+        flow.put(record, self._orders.instead(flow, record), lag_ms)
 
     def _write(self) -> None:
         for key, flow in self.flows.items():
             part = flow.next()
             if part is not None and key not in self._writing:
+                self._began[key] = time.monotonic()
                 self._writing[key] = (flow, part, self.writer.write(flow, part))
 
     def _collect(self, wait_s: float = 0.0) -> None:
@@ -178,7 +224,9 @@ class Engine:
         log.log(
             logging.INFO if due else logging.DEBUG,
             "committed",
-            extra=_where(flow) | {"first": part.first, "end": part.end, "rows": sum(e.rows for e in part.entries)},
+            extra=_where(flow)
+            | {"first": part.first, "end": part.end, "rows": sum(e.rows for e in part.entries)}
+            | {"took_s": round(now - self._began.get(key, now), 3)},
         )
 
     def _held(self) -> int:
@@ -217,18 +265,26 @@ class Engine:
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            commits = self._patiently(partial(kafka.committed, consumer, partitions)) if partitions else {}
+            commits = self._patiently(partial(kafka.committed, consumer, partitions), "commits") if partitions else {}
+            if partitions:
+                self._patiently(self._orders.read, "skips")
             for tp in partitions:
-                key = (tp.topic, tp.partition)
-                start = self._patiently(partial(self._decide, consumer, key, commits[key]))
+                began, key = time.monotonic(), (tp.topic, tp.partition)
+                start = self._patiently(partial(self._decide, consumer, key, commits[key]), f"{key[0]}[{key[1]}]")
                 self.flows[key] = self._flow(key, start)
                 tp.offset = start.offset
-                found = {"offset": start.offset, "committed": start.committed}
+                took_s = round(time.monotonic() - began, 3)
+                found = {"offset": start.offset, "committed": start.committed, "took_s": took_s}
                 log.info("assigned", extra=_where(self.flows[key]) | found)
             consumer.assign(partitions)
         except BaseException as error:
             self._failure = error
         metrics.ASSIGNED.set(len(self.flows))
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The group went on without this member: another may have the partitions already."""
+        log.warning("fenced", extra={"partitions": len(partitions), "error": "the group went on without this sink"})
+        self._revoke(consumer, partitions)
 
     def _revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for tp in partitions:
@@ -240,6 +296,7 @@ class Engine:
             self._writing.pop(key, None)
             self._paused.discard(key)
             self._say_at.pop(key, None)
+            self._began.pop(key, None)
         metrics.ASSIGNED.set(len(self.flows))
 
     def _decide(self, consumer: Consumer, key: Key, commit: tuple[int, str] | None) -> Start:
@@ -258,20 +315,13 @@ class Engine:
         read = log.reader(epoch, f"{topic}[{number}]")
         return Flow(topic, epoch, number, start, log.rule(self.settings.rule), read, log.timed)
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _patiently(self, ask: Callable[[], T], what: str) -> T:
         """Ask until it is answered: ClickHouse or Kafka may be away, and nothing can be decided without them."""
-        wait_s = 0.2
-        while True:
-            try:
-                answer = ask()
-                self.trouble = None
-                return answer
-            except RetryableError as error:
-                self.trouble = str(error)
-                log.warning("waiting", extra={"error": self.trouble})
-                if self._stop.wait(wait_s):
-                    raise Stopping from error
-                wait_s = min(wait_s * 2, 5.0)
+        return retry(ask, what, stop=self._stop, notify=self._notice)
+
+    def _notice(self, trouble: str | None) -> None:
+        self.trouble = trouble
+        self._beat()
 
     def _on_error(self, error: KafkaError) -> None:
         try:

@@ -16,6 +16,7 @@ ROWS: Final = Counter("millrace_sink_rows", "Rows that ClickHouse acknowledged",
 BYTES: Final = Counter("millrace_sink_bytes", "Bytes of Kafka values whose ranges are stored and committed", ["topic"])
 RECORDS: Final = Counter("millrace_sink_records", "Kafka records whose ranges are stored and committed", ["topic"])
 REPEATS: Final = Counter("millrace_sink_repeats", "Kafka records dropped as repeats of their raw record", ["topic"])
+SKIPPED: Final = Counter("millrace_sink_skipped_records", "Unreadable Kafka records skipped by order", ["topic"])
 INSERT_SECONDS: Final = Histogram(
     "millrace_sink_insert_seconds", "Duration of one insert, retries included", ["table"], buckets=DELAY_BUCKETS_S
 )

@@ -40,6 +40,8 @@ class Writer:
 
     def __init__(self, tables: Tables, delays: Mapping[str, metrics.DelayHistogram], threads: int) -> None:
         self.trouble: dict[str, str] = {}
+        self.attempts = 0
+        """Inserts that have ended, well or not. It only has to change: threads may miss each other's."""
         self._tables, self._delays = tables, delays
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(threads, "writer")
@@ -72,7 +74,9 @@ class Writer:
             check = check or flow.doubt or time.monotonic() - given_at > STANDSTILL_S
             try:
                 self._tables.insert(insert, check)
+                self.attempts += 1
             except RetryableError as error:
+                self.attempts += 1
                 log.warning("insert is tried again", extra={"where": part.where, "error": str(error)})
                 metrics.RETRIES.labels(insert.table).inc()
                 check = True

@@ -1,16 +1,23 @@
 """The sink's Kafka consumer: all topics in one group; offsets are committed by the engine alone."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from runtime.errors import FatalError, RefusedError, RetryableError
 from runtime.kafka import clients
+from runtime.settings import KafkaSettings
+from schemas.control import TopicFacts
+from schemas.topics import STAGES, source_of
 from sinks.core.records import Arrival
 from sinks.settings import SinkSettings
 
 _TIMEOUT_S: Final = 10.0
+SPREAD_S: Final = 10.0
+"""How long a new topic may take until every broker knows it."""
 NO_OFFSET: Final = -1001
 _PASSING: Final = frozenset(
     {
@@ -30,7 +37,7 @@ _PASSING: Final = frozenset(
         "LEADER_NOT_AVAILABLE",
         "UNKNOWN_LEADER_EPOCH",
         "FENCED_LEADER_EPOCH",
-        # another sink has the partitions now, or this one joins anew: a rebalance follows and drops what is open
+        # another sink has the partitions now, or this one joins again: a rebalance follows and drops what is open
         "REBALANCE_IN_PROGRESS",
         "ILLEGAL_GENERATION",
         "UNKNOWN_MEMBER_ID",
@@ -53,6 +60,37 @@ def connect(settings: SinkSettings, on_error: Callable[[KafkaError], None]) -> C
     return clients.consumer(settings, settings.sink_group, on_error, more)
 
 
+def check_topics(settings: KafkaSettings, facts: Mapping[str, TopicFacts], spread_s: float = 0.0) -> None:
+    """Raise RefusedError where a topic was deleted, or deleted and created again; RetryableError without an answer.
+
+    A topic must be missing for `spread_s`: not every broker knows a new one at once.
+    """
+    admin, deadline = clients.admin(settings), time.monotonic() + spread_s
+    while missing := [name for name, topic in facts.items() if not _is_there(admin, name, topic.topic_id)]:
+        if time.monotonic() >= deadline:
+            raise RefusedError(_gone(missing[0]))
+        time.sleep(0.2)
+
+
+def _is_there(admin: AdminClient, name: str, topic_id: str) -> bool:
+    try:
+        found = admin.describe_topics(TopicCollection([name]), request_timeout=_TIMEOUT_S)[name].result(_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].name() in ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"):
+            return False
+        raise RetryableError(f"cannot describe topic {name}: {error.args[0].str()}") from error
+    return str(found.topic_id) == topic_id
+
+
+def _gone(topic: str) -> str:
+    stages = [stage for stage, outputs in STAGES.items() if topic in outputs or source_of(stage) == topic]
+    resets = ", ".join(f"`millrace stage reset {stage} --from-oldest --reason '...'`" for stage in stages)
+    return (
+        f"topic {topic} was deleted, or created again by something else than Millrace. Bring the old one back, or go on"
+        f" with what other topics still hold: `millrace init`, {resets}, then `millrace restart`"
+    )
+
+
 def passes(error: KafkaError) -> bool:
     """Whether waiting heals it."""
     return not error.fatal() and (error.retriable() or error.name() in _PASSING)
@@ -72,7 +110,8 @@ def check(error: KafkaError, where: str) -> None:
 def arrival(message: Message) -> Arrival:
     """A record as the core takes it."""
     _kind, appended_ms = message.timestamp()
-    return Arrival(message.offset() or 0, appended_ms, message.headers() or [], message.value() or b"")
+    headers = [(name, value or b"") for name, value in message.headers() or ()]
+    return Arrival(message.offset() or 0, appended_ms, headers, message.value() or b"")
 
 
 def committed(consumer: Consumer, partitions: list[TopicPartition]) -> dict[tuple[str, int], tuple[int, str] | None]:

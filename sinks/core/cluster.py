@@ -1,4 +1,4 @@
-"""A ClickHouse cluster: what must be so of its nodes, and what becomes of a migration's statements on each. Pure.
+"""A ClickHouse cluster: what its nodes must have, and how a migration's statements are rewritten for each. Pure.
 
 Every node has two databases: NAME_local with its own tables, NAME with a Distributed table over each of them and all
 views. What is asked and written goes to NAME, on any node. A range of the sink is of one partition of telemetry.raw and

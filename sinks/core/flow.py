@@ -91,20 +91,25 @@ class Flow:
     def take(self, record: Arrival, lag_ms: int = 0) -> None:
         """The next record of the log, which was appended `lag_ms` ago.
 
-        Raises RefusedError for a gap, a broken or a newer record.
+        Raises RefusedError for a gap, UnreadableRecordError for a broken or a newer record.
         """
+        self.put(record, self._read(record), lag_ms)
+
+    def put(self, record: Arrival, entry: Entry | None, lag_ms: int = 0) -> None:
+        """The next record of the log, as `entry`. None: nothing follows from it. Raises RefusedError for a gap."""
         self._lag_ms = lag_ms
-        entry = self._read(record)
-        new = judge(self._highest, entry.origin, f"{self.where} offset {record.offset}") is Decision.APPLY
-        if new:
+        new = (
+            entry is not None
+            and judge(self._highest, entry.origin, f"{self.where} offset {record.offset}") is Decision.APPLY
+        )
+        if entry is not None and new:
             self._entries.append(entry)
             self._highest, self._time_ms = after(entry.origin), entry.time_ms
-        else:
+        elif entry is not None:
             self.repeats += 1
         self.position = record.offset + 1
         self.bytes += len(record.value)
-        kind = entry.kind if new else Kind.TICK
-        rows, busy = (entry.rows, entry.busy) if new else (0, False)
+        kind, rows, busy = (entry.kind, entry.rows, entry.busy) if entry is not None and new else (Kind.TICK, 0, False)
         self._extent = self._extent.add(busy, rows, len(record.value), record.appended_ms)
         if ends(self._rule, self._extent, kind):
             self._close()

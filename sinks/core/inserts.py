@@ -1,4 +1,4 @@
-"""Rows on their way into a table: what names them for ever, the token of their insert, and where inserts are cut."""
+"""Rows on their way into a table: what identifies them, the token of their insert, and where inserts are cut."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "ledger_facts": RECORD,
     "ledger_derived": (*RECORD, "topic"),
 }
-"""The columns that name a row for ever, by table."""
+"""The columns that identify a row, by table. They never change."""
 _MONTHS: Final = {"readings": "time", "aggregates_1m": "window_start", "group_aggregates_1m": "window_start"}
 """Tables whose monthly partitions go by what devices say, and the column."""
 _MS: Final = pa.timestamp("ms", "UTC")

@@ -1,18 +1,18 @@
 """The topics that the sink reads, and how each goes to ClickHouse: one line a topic, one mechanism for all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Final
 
-from schemas import aggregates, anomalies, incidents, presence, topics
+from schemas import aggregates, anomalies, incidents, presence, readings, topics
 from sinks.core.derived import TABLES, plan_aggregates, plan_anomalies, plan_incidents, plan_presence
 from sinks.core.flow import Range, Reader
 from sinks.core.inserts import Insert
 from sinks.core.plan import plan_raw, plan_readings
 from sinks.core.ranges import Rule
-from sinks.core.records import read_derived, read_raw, read_readings
+from sinks.core.records import Arrival, Entry, read_derived, read_raw, read_readings, skipped_raw, skipped_readings
 
 Plan = Callable[[Range], list[Insert]]
 PATIENCE: Final = 2
@@ -38,6 +38,8 @@ class Log:
 
     `reader` makes a reader of epoch and place, `plan` says which rows of a range go where, `rule` is made of the
     settings' rule, `tables` are filled before the ledger. `timed`: the ledger tells the time of the record before.
+    `skipped`, of epoch and record, is what a record that is to be skipped counts for, if for anything; `values` opens
+    the value of a record, as far as the sink does.
     """
 
     topic: str
@@ -47,6 +49,8 @@ class Log:
     ledger: Ledger
     tables: tuple[str, ...]
     timed: bool = False
+    skipped: Callable[[int, Arrival], Entry | None] = lambda _epoch, _record: None
+    values: Callable[[Mapping[str, bytes], bytes], object] = lambda _found, _value: None
 
 
 def _derived(schema: ModuleType, plan: Plan, rule: Callable[[Rule], Rule]) -> Log:
@@ -56,7 +60,9 @@ def _derived(schema: ModuleType, plan: Plan, rule: Callable[[Rule], Rule]) -> Lo
         return partial(read_derived, name, schema.VERSION, counts, where)
 
     ledger = Ledger("ledger_derived", "epoch", "offset", "time", shared=True)
-    return Log(name, reader, plan, lambda base: rule(base).patient(PATIENCE), ledger, TABLES[name], timed=True)
+    return Log(
+        name, reader, plan, lambda base: rule(base).patient(PATIENCE), ledger, TABLES[name], True, values=schema.read
+    )
 
 
 def _at_once(base: Rule) -> Rule:
@@ -73,7 +79,15 @@ def _logs() -> dict[str, Log]:
     received = Ledger("ledger_received", "raw_epoch", "raw_offset", "append_time")
     known = (
         # of telemetry.raw nothing but the ledger waits
-        Log(topics.RAW, lambda epoch, where: partial(read_raw, epoch, where), plan_raw, _slower(2), received, ()),
+        Log(
+            topics.RAW,
+            lambda epoch, where: partial(read_raw, epoch, where),
+            plan_raw,
+            _slower(2),
+            received,
+            (),
+            skipped=skipped_raw,
+        ),
         Log(
             topics.READINGS,
             lambda _epoch, where: partial(read_readings, where),
@@ -81,6 +95,8 @@ def _logs() -> dict[str, Log]:
             lambda base: base,
             facts,
             ("readings", "denied", "dead_letters", "events"),
+            skipped=lambda _epoch, record: skipped_readings(record),
+            values=readings.read,
         ),
         _derived(aggregates, plan_aggregates, _slower(4)),
         _derived(anomalies, plan_anomalies, _at_once),

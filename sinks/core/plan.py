@@ -11,7 +11,7 @@ from schemas.vocabulary import Kind, Verdict
 from sinks.core.flow import Range
 from sinks.core.history import history
 from sinks.core.inserts import Insert, Opened, inserts, merge, record_columns, times
-from sinks.core.records import Contract, Entry
+from sinks.core.records import READINGS_READER, Contract, Entry
 
 _FOR_ALL: Final = ["device", "publisher", "channel", "received_at", "boot", "seq", "raw_row", "replay_of"]
 _READING: Final = [*_FOR_ALL, "metric", "time", "value", "text", "quality", "reading_index"]
@@ -55,7 +55,7 @@ def _open(part: Range, entry: Entry) -> pa.RecordBatch | None:
     """The record's rows; None where its headers say that it has none, which saves opening it."""
     if entry.kind is not Kind.DATA or entry.rows == 1:
         return None
-    with Contract(part.where, entry.offset):
+    with Contract(part.where, entry.offset, READINGS_READER):
         return readings.read(entry.found, entry.value)
 
 

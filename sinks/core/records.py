@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from runtime.errors import RefusedError
 from schemas import headers, raw, readings
 from schemas.errors import ContractError, NewerSchemaError
 from schemas.headers import Counts, Provenance
+from schemas.skips import declared
 from schemas.vocabulary import Kind
+
+RAW_READER: Final = "access"
+READINGS_READER: Final = "aggregate"
+"""Stages by whose name a record of these topics is skipped; the sink obeys the skips of any stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,11 @@ class Entry:
 
 def read_raw(epoch: int, where: str, record: Arrival) -> Entry:
     """A record of telemetry.raw of this epoch; its provenance is its own offset. Raises RefusedError."""
-    found, kind = _open(where, record, raw.NAME, raw.VERSION)
+    found, kind = _open(where, record, raw.NAME, raw.VERSION, RAW_READER)
     received = Received()
     if kind is Kind.DATA:
-        with Contract(where, record.offset):
-            platform = headers.number(found, "platform")
-            messages = headers.number(found, "rows") - platform
-            received = Received(messages, platform, headers.number(found, "replayed"))
+        with Contract(where, record.offset, RAW_READER):
+            received = _received(found)
     origin = Provenance(epoch, record.offset, record.offset - 1)
     busy = kind is not Kind.TICK
     return Entry(record.offset, record.appended_ms, kind, origin, 1, found, record.value, received, busy=busy)
@@ -65,8 +69,8 @@ def read_raw(epoch: int, where: str, record: Arrival) -> Entry:
 
 def read_readings(where: str, record: Arrival) -> Entry:
     """A record of telemetry.readings. Raises RefusedError for one that breaks the contract or is newer than it."""
-    found, kind = _open(where, record, readings.NAME, readings.VERSION)
-    with Contract(where, record.offset):
+    found, kind = _open(where, record, readings.NAME, readings.VERSION, READINGS_READER)
+    with Contract(where, record.offset, READINGS_READER):
         origin = Provenance.parse(found)
         time_ms = headers.number(found, "time")
         counts = Counts.parse(found) if kind is Kind.DATA else Counts()
@@ -91,28 +95,76 @@ def read_derived(name: str, newest: int, counts: Sequence[str], where: str, reco
     return Entry(*known, time_ms=time_ms, busy=busy, said=said)
 
 
-def _open(where: str, record: Arrival, name: str, newest: int) -> tuple[Mapping[str, bytes], Kind]:
-    with Contract(where, record.offset):
+def _received(found: Mapping[str, bytes]) -> Received:
+    """What the headers declare. Raises ContractError where a stage that skips the record would count otherwise."""
+    platform = headers.number(found, "platform")
+    stated = Received(headers.number(found, "rows") - platform, platform, headers.number(found, "replayed"))
+    if stated != _declared(found):
+        raise ContractError(f"its headers declare {stated.messages} messages, {stated.replayed} of them replayed")
+    return stated
+
+
+def _declared(found: headers.Headers | Mapping[str, bytes]) -> Received:
+    counted = declared(found)
+    return Received(counted.messages, counted.platform, counted.replayed)
+
+
+def skipped_raw(epoch: int, record: Arrival) -> Entry:
+    """In place of a record of telemetry.raw that cannot be read and is to be skipped: access answers it by what its
+    headers declare, so it counts for as many here."""
+    origin, found = Provenance(epoch, record.offset, record.offset - 1), dict(record.headers)
+    known = (record.offset, record.appended_ms, Kind.DATA, origin, 1, found, record.value)
+    return Entry(*known, received=_declared(record.headers), busy=True)
+
+
+def skipped_readings(record: Arrival) -> Entry | None:
+    """In place of a record of telemetry.readings that is to be skipped. None without provenance: it is no part of what
+    access wrote. With provenance its messages count as its headers say; its rows are missing, and the ledger shows it.
+    """
+    found = dict(record.headers)
+    try:
+        origin, time_ms = Provenance.parse(found), headers.number(found, "time")
+        counts = Counts.parse(found)
+    except ContractError:
+        return None
+    known = (record.offset, record.appended_ms, Kind.DATA, origin, 1, found, b"")
+    return Entry(*known, counts=counts, time_ms=time_ms, busy=True)
+
+
+def _open(where: str, record: Arrival, name: str, newest: int, stage: str = "") -> tuple[Mapping[str, bytes], Kind]:
+    with Contract(where, record.offset, stage):
         found = headers.table(record.headers)
         headers.check_schema(found, name, newest)
         return found, headers.kind_of(found)
 
 
+class UnreadableRecordError(RefusedError):
+    """A record that breaks the contract, or is of a newer version of it. An operator may skip it."""
+
+
 class Contract:
-    """A context in which a broken contract becomes a RefusedError that names the record."""
+    """A context in which a broken contract becomes an UnreadableRecordError that names the record. `reader`: a stage
+    that reads the topic, by which the record can be skipped; empty where there is none."""
 
-    __slots__ = ("offset", "where")
+    __slots__ = ("offset", "reader", "where")
 
-    def __init__(self, where: str, offset: int) -> None:
-        self.where, self.offset = where, offset
+    def __init__(self, where: str, offset: int, reader: str = "") -> None:
+        self.where, self.offset, self.reader = where, offset, reader
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, NewerSchemaError):
-            raise RefusedError(f"{self.where} offset {self.offset}: {error}") from error
+            raise UnreadableRecordError(f"{self.where} offset {self.offset}: {error}") from error
         if isinstance(error, ContractError):
-            raise RefusedError(
-                f"{self.where} offset {self.offset}: {error}. The record was written by something else than Millrace"
+            raise UnreadableRecordError(
+                f"{self.where} offset {self.offset} breaks the contract: {error}. {self._way_out()}"
             ) from error
+
+    def _way_out(self) -> str:
+        topic, _, partition = self.where.removesuffix("]").partition("[")
+        return (
+            f"If no service of Millrace wrote it, step over it: `millrace stage skip {self.reader or topic}"
+            f" --partition {partition} --offset {self.offset} --reason '...'`, then `millrace restart sink`"
+        )

@@ -55,7 +55,7 @@ class LedgerEnd:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is so when a partition is taken over.
+    """What Kafka and ClickHouse hold when a partition is assigned.
 
     `epoch` of the topic, `low` and `high`: first offset kept, next one to be written. `furthest` raw record of which
     any table holds a row.
@@ -138,8 +138,8 @@ def _inside(where: str, offset: int, found: Found) -> None:
         )
     if offset > found.high:
         raise RefusedError(
-            f"{where}: stored up to offset {offset - 1}, but the topic ends at {found.high}: it was truncated or made"
-            " anew. Restore it"
+            f"{where}: stored up to offset {offset - 1}, but the topic ends at {found.high}: it was truncated or created"
+            " again. Restore it"
         )
 
 

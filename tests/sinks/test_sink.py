@@ -88,6 +88,7 @@ def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> Non
     for chain in stand.chains:
         chain.flow(10)
     stand.check()
+    eventually(lambda: "fenced" in first.text(), "the zombie logs that it was fenced", tell=first.text)
 
 
 def test_partitions_move_between_sinks_without_loss(make_stand: Make) -> None:
@@ -203,7 +204,7 @@ def test_it_waits_for_topics_that_an_older_platform_has_not(
     topics.ensure(settings, [p for p in plans if p.name not in DERIVED], 1)
     stand = Stand(servers[0], servers[1], f"old_{os.getpid()}", tmp_path, 1)
     sink = stand.sink(MILLRACE_KAFKA_BOOTSTRAP=broker.bootstrap)
-    what = "topics telemetry.aggregates, telemetry.anomalies, telemetry.incidents, telemetry.presence are not there yet"
+    what = "topics telemetry.aggregates, telemetry.anomalies, telemetry.incidents, telemetry.presence are not registered yet"
     eventually(lambda: what in sink.text(), "it says what it waits for")
     assert "run `millrace init` first" in sink.text()
     topics.ensure(settings, plans, 1)
