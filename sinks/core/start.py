@@ -138,8 +138,8 @@ def _inside(where: str, offset: int, found: Found) -> None:
         )
     if offset > found.high:
         raise RefusedError(
-            f"{where}: stored up to offset {offset - 1}, but the topic ends at {found.high}: it was truncated or created"
-            " again. Restore it"
+            f"{where}: stored up to offset {offset - 1}, but the topic ends at {found.high}: it was"
+            " truncated or created again. Restore it"
         )
 
 

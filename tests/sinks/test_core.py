@@ -200,7 +200,7 @@ def world(**change: object) -> Found:
             Start(91, Highest(1, 50), RULE, Highest(1, 60), False),
         ),
     ],
-    ids=["the commit", "the ledger", "a virgin log", "the topic made anew", "a commit about the topic before"],
+    ids=["the commit", "the ledger", "a virgin log", "the topic created again", "a commit about the topic before"],
 )
 def test_it_starts_where(found: Found, start: Start) -> None:
     assert decide("here", found, RULE) == start
@@ -210,7 +210,7 @@ def test_it_starts_where(found: Found, start: Start) -> None:
     ("found", "text"),
     [
         (world(low=95), "retention took offsets 91 to 94"),
-        (world(high=90), "truncated or made anew"),
+        (world(high=90), "truncated or created again"),
         (world(commit=(91, "what?")), "not written by this sink"),
         (world(ledger=None), "ClickHouse lost rows or is another one"),
         (world(ledger=LedgerEnd(Highest(1, 49), 2, 89)), "ClickHouse lost rows or is another one"),

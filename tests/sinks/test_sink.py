@@ -204,7 +204,7 @@ def test_it_waits_for_topics_that_an_older_platform_has_not(
     topics.ensure(settings, [p for p in plans if p.name not in DERIVED], 1)
     stand = Stand(servers[0], servers[1], f"old_{os.getpid()}", tmp_path, 1)
     sink = stand.sink(MILLRACE_KAFKA_BOOTSTRAP=broker.bootstrap)
-    what = "topics telemetry.aggregates, telemetry.anomalies, telemetry.incidents, telemetry.presence are not registered yet"
+    what = f"topics {', '.join(sorted(DERIVED))} are not registered yet"
     eventually(lambda: what in sink.text(), "it says what it waits for")
     assert "run `millrace init` first" in sink.text()
     topics.ensure(settings, plans, 1)
