@@ -54,6 +54,7 @@ class Budget:
 
 
 def _nearest_its_end(uses: Mapping[Key, Use]) -> Key | None:
-    """Of the partitions that have more to read the one that holds most."""
-    behind = [key for key, use in uses.items() if use.behind]
+    """Of the partitions that have more to read the one that holds most. Where none seems to have any, the one that
+    holds most of all: what is known of the end of a paused partition is as old as its last fetch."""
+    behind = [key for key, use in uses.items() if use.behind] or [key for key, use in uses.items() if use.bytes]
     return max(behind, key=lambda key: (uses[key].bytes, key), default=None)

@@ -40,3 +40,10 @@ def test_a_backlog_of_many_partitions_stays_below_the_bound_and_is_read_to_its_e
             if closed[key] and rng.random() < 0.3:
                 closed[key] = 0
     raise AssertionError(f"stands still: {left}")
+
+
+def test_paused_partitions_that_seem_read_to_their_end_do_not_all_stay_paused() -> None:
+    """Kafka's client learns the end of a log by fetching it: of a paused one it never learns that records came."""
+    budget = Budget(100_000, RANGE)
+    uses = {("t", n): Use(15_000 + n, closed=False, behind=False) for n in range(6)}
+    assert uses.keys() - budget.paused(uses) == {("t", 5)}
