@@ -1,4 +1,4 @@
-"""Another authority in the place of one, without a moment in which somebody's certificate is refused.
+"""Replaces the certificate authority without a moment in which a valid certificate is rejected.
 
 trust: a new key (`next.key`) is there, `ca.crt` names both authorities, the old one issues. When all know both:
 switch: the new one issues, both are trusted. When all have certificates of the new one:
@@ -27,7 +27,7 @@ def trust(folder: Path) -> None:
     if ahead:
         return
     if len(trusted) > 1:
-        raise RefusedError(f"{folder}: the last change is not ended: `--authority end` first")
+        raise RefusedError(f"{folder}: the last change of authority is not finished: `--authority end` first")
     key, certificate = make_pair()
     write_file(folder / NEXT, pem(key), 0o600)
     _write_trusted(folder, [*trusted, certificate])

@@ -18,7 +18,7 @@ class DataFolderError(MillraceError):
 def prepare(data: Path) -> Path:
     """Make the data folder with run/ and logs/, for this user alone; its absolute path. Raises DataFolderError.
 
-    A folder that somebody else owns or may write to is refused: whoever can put a link into it chooses which of our
+    A folder that another user owns or may write to is refused: who can put a link into it chooses which of our
     files the platform overwrites, and what its services read.
     """
     try:

@@ -2,7 +2,7 @@
 
 mosquitto 2.0 saves its queue by writing a second file and renaming it over the first, without asking whether the write
 went well: on a full disk the queue on disk becomes empty. Hence, below `low` free bytes it is ended as at `millrace
-down`: it takes no more and saves. Where somebody took all the rest in a moment, a reserve, a file of nothing beside its
+down`: it takes no more and saves. Where others took all the rest in a moment, a reserve, a file of nothing beside its
 own, is given up for that save. Until twice `low` is free and the reserve is back, devices are
 refused a connection: what they have not had acknowledged stays with them. docs/adr/0023-full-disks.md.
 """
@@ -101,7 +101,7 @@ class MosquittoGuard:
         keep_last(self._folder)
 
     def _stop(self, supervisor: Supervisor, found: Space) -> None:
-        """End it as soon as its save fits: not while somebody takes what is free faster than it is written. Until then
+        """End it as soon as its save fits: not while others take what is free faster than it is written. Until then
         it goes on: it has everything in memory."""
         taken = max(0, self._free - found.free)
         if found.free - _MARGIN * taken >= self._needed(found):

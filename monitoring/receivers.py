@@ -71,7 +71,7 @@ def _mail(settings: ReceiverSettings, mistakes: list[str]) -> dict[str, Any] | N
         if any(given):
             mistakes.append("MILLRACE_ALERT_MAIL_TO is not set, but other settings of mail are")
         return None
-    mistakes += [f"MILLRACE_ALERT_MAIL_TO: {to!r} is no address" for to in settings.alert_mail_to if "@" not in to]
+    mistakes += [f"MILLRACE_ALERT_MAIL_TO: {to!r} is not an address" for to in settings.alert_mail_to if "@" not in to]
     if "@" not in settings.alert_mail_from:
         mistakes.append(f"MILLRACE_ALERT_MAIL_FROM={settings.alert_mail_from!r}: expected an address")
     if not settings.alert_mail_server.rpartition(":")[2].isdecimal():

@@ -1,4 +1,4 @@
-"""Addresses in settings: `host:port` to connect to, and `host:port` to listen on. IPv6 stands in brackets."""
+"""Addresses in settings: `host:port` to connect to, and `host:port` to listen on. IPv6 in brackets."""
 
 import socket
 from typing import Final
@@ -53,7 +53,7 @@ class Listen:
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         except (OSError, UnicodeError) as error:
-            raise ValueError(f"{host!r} is no address or name of this machine: {error}") from None
+            raise ValueError(f"{host!r} is not an address or name of this machine: {error}") from None
         self._family: int = found[0][0]
 
     def __str__(self) -> str:

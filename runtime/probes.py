@@ -41,7 +41,7 @@ class Probes:
     """Health of this process. `checks` decide readiness; they are called from the probe's thread and must not block."""
 
     def __init__(self, bind: Listen | str, silence_s: float = 30.0, registry: CollectorRegistry = REGISTRY) -> None:
-        """Listens at once. Raises FatalError when it cannot, ValueError when `bind` is no address."""
+        """Listens at once. Raises FatalError when it cannot, ValueError when `bind` is not an address."""
         self.silence_s = silence_s
         self.checks: dict[str, Check] = {}
         self._started = False

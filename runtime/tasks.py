@@ -1,4 +1,4 @@
-"""Tasks and threads that end with whoever started them.
+"""Tasks and threads that end with the one that started them.
 
 `asyncio.to_thread` cannot be cancelled: the task that awaits it ends at once, the thread goes on with whatever memory
 it holds. And `task.cancel()` only asks: the task may run on for several turns of the loop. Both once stored a corrupted

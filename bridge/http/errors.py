@@ -44,5 +44,5 @@ def too_many(text: str, retry_after_s: int = RETRY_AFTER_S) -> Refusal:
 
 
 def unavailable(text: str, retry_after_s: int = RETRY_AFTER_S) -> Refusal:
-    """503: we cannot take more now, whoever asks."""
+    """503: the bridge cannot take more now, from any device."""
     return Refusal(503, text, {"Retry-After": str(retry_after_s)})

@@ -321,5 +321,5 @@ class BridgeClient(Client):
 
     @property
     def refused(self) -> bool:
-        """Whether the broker refused for good; gmqtt then stops reconnecting."""
+        """Whether the broker refused permanently; gmqtt then stops reconnecting."""
         return bool(self._package_handler._permanent_failure)

@@ -13,7 +13,7 @@ from schemas import topics
 
 HANG_S: Final = 120.0
 """Without progress of the relay's thread for so long, it is not live. It makes some at least every second, also while
-Kafka is away; only a commit may wait longer for an answer."""
+Kafka is unavailable; only a commit may wait longer for an answer."""
 
 
 class Loop:

@@ -112,7 +112,7 @@ class Connection:
     async def canonical(self, sql: str) -> str:
         """The statement as ClickHouse's parser understands it, which takes it as data: nothing of it is run.
 
-        Raises ClickHouseError for what is no statement, and for several.
+        Raises ClickHouseError for what is not a statement, and for several.
         """
 
         def call() -> str:

@@ -99,7 +99,7 @@ class Exchange:
         return {k.removeprefix("param_"): v for k, v in self.query.items() if k.startswith("param_")}
 
     async def readers_statement(self) -> str:
-        """The statement of somebody who only reads: all of the body, which brings no data."""
+        """The statement of a user who only reads: all of the body, which brings no data."""
         if self.headers.get("content-type", "").startswith("multipart/form-data"):
             await self._multipart()
         self.sql = self.query.get("query", "").encode()

@@ -1,4 +1,4 @@
-"""Kinds of device: role, channel and what they measure. Values are those that the shipped policies take for good."""
+"""Kinds of device: role, channel and what they measure. Values are within the limits of the shipped policies."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -71,6 +71,6 @@ METER: Final = Kind(
     ),
 )
 GATEWAY: Final = Kind("gateway", Role.GATEWAY, "climate", "", 1, CLIMATE.metrics)
-"""Speaks for its children, which are climate sensors; may publish on any channel of its own."""
+"""Publishes for its children, which are climate sensors; may publish on any channel of its own."""
 
 KINDS: Final = (CLIMATE, MOTOR, METER, GATEWAY)

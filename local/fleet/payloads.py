@@ -24,7 +24,7 @@ Samples = Sequence[Sequence[float]]
 EARLIER_MS: Final = 50
 """How long before the last sample of a Form.ARRAY the first one was taken."""
 UNREGISTERED: Final = f"{CLIMATE.name}-00000"
-"""A device that is no gateway's child."""
+"""A device that is not a child of any gateway."""
 _ARROW: Final = pa.schema(
     [
         pa.field("device", pa.string()),
@@ -98,7 +98,7 @@ class Voice:
         return Publication(self.topic, properties, payload, (boot, seq) if member.acknowledged else None)
 
     def forbid(self, boot: int, seq: int, time_ms: int, sample: Sequence[float]) -> Publication:
-        """A well-formed message that the role may not send: on others' channel, or for somebody else's child."""
+        """A well-formed message that the role may not send: on others' channel, or for another device's child."""
         properties = b"" if self._member.http else identity(boot, seq)
         if self._member.kind is GATEWAY:
             payload = self._formats.child % (UNREGISTERED.encode(), time_ms, *sample)

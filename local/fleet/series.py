@@ -25,7 +25,7 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 class SeriesError(MillraceError):
-    """A file that is no series. The message names file and line."""
+    """A file that is not a series. The message names file and line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ RETRYABLE_CODES: Final = frozenset(
         159,  # TIMEOUT_EXCEEDED
         160,  # TOO_SLOW
         164,  # READONLY: a server in maintenance
-        198,  # DNS_ERROR: a node of the cluster whose container is away
+        198,  # DNS_ERROR: a node of the cluster whose container is down
         202,  # TOO_MANY_SIMULTANEOUS_QUERIES
         203,  # NO_FREE_CONNECTION
         209,  # SOCKET_TIMEOUT
@@ -26,7 +26,7 @@ RETRYABLE_CODES: Final = frozenset(
         242,  # TABLE_IS_READ_ONLY: a replica without its keeper
         243,  # NOT_ENOUGH_SPACE
         252,  # TOO_MANY_PARTS: merges have to catch up
-        279,  # ALL_CONNECTION_TRIES_FAILED: a shard is away
+        279,  # ALL_CONNECTION_TRIES_FAILED: a shard is down
         285,  # TOO_FEW_LIVE_REPLICAS
         286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
         319,  # UNKNOWN_STATUS_OF_INSERT

@@ -23,7 +23,7 @@ from schemas.topics import is_device_id
 
 log = logging.getLogger(__name__)
 ROLE: Final = "role"
-"""The field that is no label. A label of that name is not seen."""
+"""The field that is not a label. A label of that name is not seen."""
 
 
 class RegistryColumns:

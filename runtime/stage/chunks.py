@@ -21,7 +21,7 @@ _DIGEST_BYTES: Final = 16
 
 
 class SnapshotError(MillraceError):
-    """The bytes are no whole snapshot. The one before may do."""
+    """The bytes are not a whole snapshot. An older one may be usable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Copies of a state, made while the flow waits: into buffers used before, since fresh memory costs three times more.
 
 A buffer has one owner at a time: `Copies` (free), or the one `Copy` that it was given to, until that is given back. A
-copy that is not (its snapshot was cancelled) keeps its buffers: no later copy can write into what somebody still reads.
+copy that is not (its snapshot was cancelled) keeps its buffers: no later copy can write into what is still being read.
 New buffers are made by `allocate`, which may run in a thread: nobody else knows them before it has returned.
 """
 

@@ -319,7 +319,7 @@ class Engine:
         begin = time.perf_counter()
         ours = await self._commit() if stored else set()
         if loads != self._loads:
-            ours = set()  # they may have been somebody else's in between
+            ours = set()  # another worker may have owned them in between
         for partition in stored:
             if partition in ours:
                 self._log("committed", partition, time.perf_counter() - begin, position=self._safe.get(partition))
@@ -331,7 +331,7 @@ class Engine:
     # --- taking over and handing over
 
     async def hand_over(self) -> None:
-        """Finish the record in hand and take no more, then snapshot: what follows is somebody else's."""
+        """Finish the record in hand and take no more, then snapshot: the next owner applies what follows."""
         begin = time.perf_counter()
         self._open = False
         self._round += 1

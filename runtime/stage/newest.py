@@ -31,7 +31,7 @@ NONE: Final = -1
 class SnapshotPosition:
     """Where snapshots of a partition are: its chunks, whose turn of the two keys it is, the offset of the newest
     manifest, the end of the topic after all that we read or wrote, and up to where we know every record (`seen`: less
-    when somebody else wrote in between)."""
+    when another worker wrote in between)."""
 
     chunks: ChunkIndex
     turn: int = 0

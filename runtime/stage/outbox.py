@@ -1,9 +1,9 @@
 """Sends outputs: an idempotent producer that keeps their order and fails rather than leave a gap.
 
 Records of a partition may be in flight together: with idempotence the broker takes them in order or not at all, and
-`enable.gapless.guarantee` makes librdkafka stop where one of them failed for good, instead of sending those after it.
+`enable.gapless.guarantee` makes librdkafka stop where one of them failed, instead of sending those after it.
 
-No threads of ours: delivery reports are served on the event loop, whenever a record is sent or somebody waits.
+No threads of ours: delivery reports are served on the event loop, whenever a record is sent or a caller waits.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class KafkaOutbox:
     def _poll(self) -> int:
         try:
             return int(self._producer.poll(0))
-        except KafkaException as error:  # the producer has stopped for good
+        except KafkaException as error:  # the producer has stopped permanently
             raise FatalError(f"Kafka rejected an output: {error.args[0].str()}") from None
 
 

@@ -100,7 +100,7 @@ class _Checker(Checker):
         for item in node.value:
             text = item.value if item.kind == "scalar" else None
             if not isinstance(text, str) or not is_name(text):
-                self.wrong(item.line, f"{what}: {item.shown} is no label: names must match [A-Za-z0-9_.-]{{1,64}}")
+                self.wrong(item.line, f"{what}: {item.shown} is not a label: names must match [A-Za-z0-9_.-]{{1,64}}")
             elif text == DEVICE:
                 self.wrong(item.line, f"{what}: {text!r} is what rows of single devices are called")
             elif text in found:

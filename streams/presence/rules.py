@@ -4,7 +4,7 @@
     rules.encode()                          # value of the control record
     decode(value)                           # the same rules again
 
-What each entry means stands in default.yaml, which holds before any are published.
+default.yaml explains each entry, which holds before any are published.
 """
 
 from dataclasses import dataclass

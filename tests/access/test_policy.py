@@ -25,7 +25,7 @@ MISTAKES = [
     ("roles:\n  a: {publish: [], metrics: {t: {min: low}}}", "metrics: t: min must be a number, not 'low'"),
     ("roles:\n  a: {publish: [], metrics: {t: {max: .inf}}}", "metrics: t: max must be a number"),
     ("roles:\n  a: {publish: [], metrics: {t: {max: true}}}", "metrics: t: max must be a number"),
-    ("roles:\n  a: {publish: [], metrics: {'a*b': {}}}", "'a*b' is no metric"),
+    ("roles:\n  a: {publish: [], metrics: {'a*b': {}}}", "'a*b' is not a metric"),
     ("roles:\n  a: {publish: [], metrics: {t: allow}}", "metrics: t must be a mapping, not 'allow'"),
     ("roles:\n  a: {publish: [], metrics: {t: {out_of_range: drop}}}", "out_of_range must be keep or refuse"),
     ("roles:\n  a: {publish: [], rate: 10}", "rate must be like 10/s"),
@@ -35,7 +35,7 @@ MISTAKES = [
     ("roles:\n  a: {publish: [], bytes: 0}", "bytes must be a whole number from 1"),
     ("roles:\n  a: {publish: [], bytes: 1.5}", "bytes must be a whole number from 1"),
     ("roles:\n  a: {publish: [], max_age: never}", "max_age must be like 400d, 36h, 15m, 30s or unlimited"),
-    ("roles:\n  a: {publish: []}\nunknown: b", "f:3: unknown: 'b' is no role of this policy"),
+    ("roles:\n  a: {publish: []}\nunknown: b", "f:3: unknown: 'b' is not a role of this policy"),
     ("roles:\n  a: {publish: [], bytes: 2001-99-99}", "f:2: '2001-99-99' is no timestamp"),
     ("roles: &x {y: *x}", "an alias that contains itself"),
 ]

@@ -55,8 +55,8 @@ grace_s: 5
         "w.yaml:5: sketch must be true or false, not 1",
         "w.yaml:6: groups: 'device' is what rows of single devices are called",
         "w.yaml:6: groups: 'site' is given twice",
-        "w.yaml:6: groups: 'a b' is no label",
-        "w.yaml:6: groups: 5 is no label",
+        "w.yaml:6: groups: 'a b' is not a label",
+        "w.yaml:6: groups: 5 is not a label",
         "w.yaml:7: the settings of windows: unknown key 'windows'; did you mean 'window_s'?",
         "w.yaml:8: the settings of windows: 'grace_s' is given twice",
     ):

@@ -37,7 +37,7 @@ def test_a_folder_that_is_given_beats_every_address_of_the_environment(make: Mak
     found = find(make("mine"), own)
     assert found.values[KAFKA] == "mine:9092"
     assert found.values[CLICKHOUSE] == "http://owner@mine:8123/millrace"
-    assert found.values["MILLRACE_CLICKHOUSE_TIMEOUT_S"] == "5", "what is no address stays"
+    assert found.values["MILLRACE_CLICKHOUSE_TIMEOUT_S"] == "5", "what is not an address stays"
     assert not {"MILLRACE_KAFKA_SECURITY", "MILLRACE_SETTINGS_FILE", "MILLRACE_CA_FILE"} & set(found.values)
 
 

@@ -83,7 +83,7 @@ class Credentials:
             self._merge()
 
     def allow(self, device: str, authorization: str | None) -> bool:
-        """Whether the value of an Authorization header speaks for the device; in constant time for all devices."""
+        """Whether the value of an Authorization header authenticates the device; in constant time for all devices."""
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

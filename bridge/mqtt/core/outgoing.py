@@ -16,7 +16,7 @@ class Outgoing:
     """`push` messages, write what `take` returns, call `acked` for each PUBACK and `connected` for each new connection.
 
     What is in flight when a connection ends is sent again on the next one. Above `most` waiting messages the newest are
-    dropped and counted: whoever asked for an acknowledgement asks again.
+    dropped and counted: a device that asked for an acknowledgement asks again.
     """
 
     def __init__(self, most: int = 20_000) -> None:

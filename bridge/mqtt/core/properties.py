@@ -32,7 +32,7 @@ _MALFORMED: Final = (ValueError, IndexError, MalformedPacketError)
 def parse(block: bytes) -> Properties | None:
     """The properties that count, None when there are none of them. Of a duplicate key the last value counts.
 
-    Raises ValueError, IndexError or MalformedPacketError on a block that is no list of properties.
+    Raises ValueError, IndexError or MalformedPacketError on a block that is not a list of properties.
     """
     found: list[bytes | None] = [None, None, None, None]
     ack = False

@@ -66,7 +66,7 @@ class _Checker(Checker):
         if node is None or node.value is None:
             return None
         if node.kind != "scalar" or node.value not in roles:
-            self.wrong(node.line, f"unknown: {node.shown} is no role of this policy; name one, or null to deny")
+            self.wrong(node.line, f"unknown: {node.shown} is not a role of this policy; name one, or null to deny")
         return str(node.value)
 
     def role(self, name: str, node: Node) -> Role:
@@ -106,7 +106,7 @@ class _Checker(Checker):
         text = node.value if node.kind == "scalar" and isinstance(node.value, str) else None
         branch, *names = (text or "").split("/")
         if text is None:
-            self.wrong(node.line, f"{what}: {node.shown} is no topic")
+            self.wrong(node.line, f"{what}: {node.shown} is not a topic")
         elif branch not in BRANCHES:
             self.wrong(node.line, f"{what}: {text[:80]!r} begins with no branch of an uplink{hint(branch, BRANCHES)}")
         elif len(names) != BRANCHES[branch]:
@@ -120,7 +120,7 @@ class _Checker(Checker):
         rules = []
         for pattern, value in self.entries(node, what).items():
             if not _METRIC(pattern):
-                self.wrong(value.line, f"{what}: {pattern[:80]!r} is no metric: expected a name, 'name.*' or '*'")
+                self.wrong(value.line, f"{what}: {pattern[:80]!r} is not a metric: expected a name, 'name.*' or '*'")
             rules.append(self.metric(f"{what}: {pattern}", pattern, value))
         return tuple(sorted(rules, key=lambda rule: rule.pattern))
 

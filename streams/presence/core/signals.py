@@ -52,7 +52,7 @@ class Signals:
     refused   denied messages and dead letters: only their publisher is online
     reported  the platform, or a will, reports that the device connected or disconnected: `state` and `why` of each
 
-    `publisher` is None where every device speaks for itself.
+    `publisher` is None where every device is its own publisher.
     """
 
     device: Coded
