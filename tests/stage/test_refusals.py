@@ -60,24 +60,24 @@ def test_a_topic_made_anew_is_noticed_twice(bed: Bed, start: Start) -> None:
     worker.stop()
 
 
-@pytest.mark.parametrize("topic", ["gone.out", "state.gone"])
+@pytest.mark.parametrize(("stage", "topic"), [("gone", "gone.out"), ("stateless", "state.stateless")])
 def test_a_deleted_topic_names_the_commands_that_resolve_it_and_is_no_crash_loop(
-    bed: Bed, start: Start, topic: str
+    bed: Bed, start: Start, stage: str, topic: str
 ) -> None:
-    _some_work(bed, start, "gone")
+    _some_work(bed, start, stage)
     bed.delete(topic)
     commands = (
         "`millrace init`",
         "`millrace stage reset gone --from-oldest --reason '...'`",
         "`millrace restart gone`",
     )
-    _refused(start("gone"), f"topic {topic} is gone from Kafka", *commands)
-    bed.make_topics("gone")  # what `millrace init` does
-    _refused(start("gone"), "--from-oldest")
-    worker = start("gone", "--from-oldest").wait_ready()
-    bed.wait_applied("gone")
+    _refused(start(stage), f"topic {topic} is gone from Kafka", *commands)
+    bed.make_topics(stage)  # what `millrace init` does
+    _refused(start(stage), "--from-oldest")
+    worker = start(stage, "--from-oldest").wait_ready()
+    bed.wait_applied(stage)
     worker.stop()
-    start("gone").wait_ready().stop()
+    start(stage).wait_ready().stop()
 
 
 def test_a_running_worker_whose_output_topic_is_deleted_stays_down(bed: Bed, start: Start) -> None:
