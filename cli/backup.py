@@ -19,7 +19,7 @@ def _report(step: Step) -> None:
 @_folder
 @data_option
 def backup(folder: Path, data: Path) -> None:
-    """Write ClickHouse's tables and platform.control into FOLDER, which must not exist yet. The flow goes on.
+    """Write ClickHouse's tables and platform.control into FOLDER, which must not exist yet. The platform keeps running.
 
     Example: millrace backup /backups/2026-11-25
     """

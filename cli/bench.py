@@ -53,7 +53,7 @@ def _row(figure: dict[str, Any]) -> str:
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def bench(names: tuple[str, ...], as_json: bool) -> None:
-    """Measure. NAME is a group (access, bridge, …) or a figure (access_flat_us); without one all are taken.
+    """Run benchmarks. NAME is a group (access, bridge, …) or a figure (access_flat_us); without one all are taken.
 
     Needs the repository (benchmarks/) and the local engines. Example: millrace bench access --json
     """

@@ -106,6 +106,6 @@ def announce(data: Path) -> None:
 
 
 def forget_places() -> None:
-    """Take what this process's environment says of addresses away: services of `millrace up` are told their own."""
+    """Take what this process's environment says of addresses away: services of `millrace up` get their own."""
     for name in PLACES:
         os.environ.pop(name, None)

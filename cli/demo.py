@@ -33,7 +33,7 @@ from sinks.ledger import ledger_totals
 
 DAY_S: Final = 86_400
 QUIET_S: Final = 120.0
-"""So long the ledger may stand still while messages are in flight."""
+"""How long the ledger may stay unchanged while messages are in flight."""
 _LOOK_S: Final = 1.0
 NOBODY: Final = "none"
 _FIRST: Final = "SELECT 1 FROM readings WHERE received_at >= {since:DateTime64(3)} LIMIT 1"
@@ -115,7 +115,7 @@ def _platform(data: Path) -> Iterator[None]:
 def _show(
     db: ClickHouse, data: Path, plan: Plan, victim: str, begun: float
 ) -> tuple[dict[str, dict[str, int]], list[str]]:
-    """Run the plan and print what became of it; the ledger and what is wrong."""
+    """Run the plan and print the outcome: the ledger and what is wrong."""
     before = ledger_totals(db.client)
     since = datetime.now(UTC)
     with _First(db, since) as first:
@@ -215,7 +215,9 @@ def _quiet(db: ClickHouse, received: int) -> dict[str, dict[str, int]]:
         if totals and totals["messages"]["received"] >= received and not _in_flight(totals):
             return totals
         if time.monotonic() - since > QUIET_S:
-            raise DemoError(f"not quiet: the ledger stands still at {totals}; {received} messages were sent")
+            raise DemoError(
+                f"messages are still in flight: the ledger stays at {totals}; {received} messages were sent"
+            )
         time.sleep(_LOOK_S)
 
 

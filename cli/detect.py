@@ -48,7 +48,7 @@ def detect(
     time: str | None,
     value: str | None,
 ) -> None:
-    """Find what is strange in CSV files of timestamp,value: each file is a series. A folder means all CSV below it.
+    """Find anomalies in CSV files of timestamp,value: each file is a series. A folder means all CSV below it.
 
     Times are ISO 8601, or seconds or ms since 1970. Rows are judged in their order, each by those before it, by the
     code that judges the stream. Rows that cannot be read are named on standard error and skipped.

@@ -26,7 +26,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.
 
 @click.group()
 def device() -> None:
-    """Devices: who may speak, and in which role.
+    """Devices: which may send messages, and in which role.
 
     Example: millrace device add sensor-1 --role temperature-sensor
     """
@@ -114,7 +114,7 @@ def show(id: str, as_json: bool, data: Path) -> None:
 @data_option
 @changes
 def remove(ids: tuple[str, ...], wait_s: float, data: Path) -> None:
-    """End devices: their tokens and certificates say nothing any more. Example: millrace device remove sensor-1"""
+    """Remove devices: their tokens and certificates are no longer accepted. Example: millrace device remove sensor-1"""
     registry = _registry(data)
     registry.remove(ids)
     click.echo(f"removed {len(ids)}")
@@ -143,7 +143,7 @@ def role(ids: tuple[str, ...], role: str, wait_s: float, data: Path) -> None:
 @data_option
 @changes
 def token(ids: tuple[str, ...], as_json: bool, wait_s: float, data: Path) -> None:
-    """Make new tokens; the old ones end. Example: millrace device token sensor-1"""
+    """Create new tokens; the old ones are no longer accepted. Example: millrace device token sensor-1"""
     registry = _registry(data)
     _print_tokens(registry.renew(ids), as_json)
     _in_force(registry, data, wait_s)

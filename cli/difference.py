@@ -25,7 +25,7 @@ def lines(old: Any, new: Any, old_name: str, new_name: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """Roles by what becomes of them. `denied`: by removed role, active devices that would be denied from then on."""
+    """Roles by how they change. `denied`: by removed role, active devices that would be denied from then on."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""`millrace fleet`: devices that are not there, and measurements of long ago, over the same doors as real ones."""
+"""`millrace fleet`: simulated devices, and recorded measurements, over the same endpoints as real devices."""
 
 import ssl
 import time
@@ -36,7 +36,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="The report as one 
 
 @click.group()
 def fleet() -> None:
-    """A simulated fleet, and files of the past, through real MQTT and HTTP.
+    """A simulated fleet, and replayed files, through real MQTT and HTTP.
 
     Example: millrace fleet simulate --devices 1000 --rate 2000 --seconds 60
     """

@@ -28,7 +28,7 @@ _id = click.argument("id", metavar="ID")
 
 @click.group()
 def incident() -> None:
-    """Incidents: what detectors found strange, from its first reading until it was quiet.
+    """Incidents: anomalies that detectors found, from the first reading until nothing followed.
 
     Example: millrace incident list, then: millrace incident show ID
     """
@@ -36,7 +36,7 @@ def incident() -> None:
 
 @incident.command("list")
 @click.option("--all", "closed_too", is_flag=True, help="Closed ones as well.")
-@click.option("--since", type=Moment(), help="Only those that were strange after TIME (or 15m, 2h, 7d ago).")
+@click.option("--since", type=Moment(), help="Only those with anomalies after TIME (or 15m, 2h, 7d ago).")
 @click.option("--device", default="", help="Of this device, or this group.")
 @click.option("--detector", default="", help="By the detector of this name.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
@@ -98,7 +98,7 @@ def show(id: str, as_json: bool, data: Path) -> None:
 @data_option
 @changes
 def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, wait_s: float, data: Path) -> None:
-    """Say what an incident was. A false alarm makes its detector harder to convince for that series, or group.
+    """Mark an incident. A false alarm raises the detector's threshold for that series or group.
 
     It takes effect in band, within a second, and counts once. Example: millrace incident mark ID --false-alarm
     """

@@ -50,7 +50,7 @@ class InitSettings(KafkaSettings, MigrationSettings):
 @data_option
 @changes
 def init(data: Path) -> None:
-    """Make topics and tables and publish the starting policy, where they are missing.
+    """Create topics and tables and publish the starting policy, if they are missing.
 
     Waits a minute for Kafka and ClickHouse. `millrace up` and docker-compose call it. Example: millrace init
     """

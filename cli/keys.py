@@ -21,7 +21,7 @@ from identity.keys import SERVER_NAMES, change_authorities, make
     help="Change the authorities: trust new ones beside the old, switch to them, end the trust in the old.",
 )
 def keys(folder: Path, names: tuple[str, ...], renew_days: int | None, step: str | None) -> None:
-    """Make certificates and passwords that are not there yet.
+    """Create missing certificates and passwords.
 
     Example: millrace keys --dir /keys --name iot.example.com
     """

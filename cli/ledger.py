@@ -1,4 +1,4 @@
-"""`millrace ledger`: what was received and what became of it."""
+"""`millrace ledger`: what was received, and the verdict on it."""
 
 import sys
 from pathlib import Path
@@ -69,5 +69,7 @@ def verify_(data: Path) -> None:
     for finding in operation.verify(servers, servers):
         findings += 1
         click.echo(finding)
-    click.echo(f"{findings} findings" if findings else "the ledger is right: no gap, nothing twice, sums equal rows")
+    click.echo(
+        f"{findings} findings" if findings else "the ledger is consistent: no gap, no duplicate, sums equal rows"
+    )
     sys.exit(1 if findings else 0)

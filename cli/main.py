@@ -119,7 +119,7 @@ def _failed(error: BaseException) -> Exit:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="millrace")
 def millrace() -> None:
-    """Millrace: telemetry from devices to a table, with nothing lost and nothing twice.
+    """Millrace: telemetry from devices to tables, without loss or duplication.
 
     Exit codes: 0 done, 1 failed or found something wrong, 2 wrong usage, 69 Kafka or ClickHouse away, 75 stored and not
     yet in force, 78 wrong settings or no platform.

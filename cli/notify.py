@@ -16,9 +16,9 @@ from runtime import logs
 @click.option("--alertmanager", "url", help="Its address (default: $MILLRACE_ALERTMANAGER_URL or 127.0.0.1:9093).")
 @data_option
 def notify(url: str | None, data: Path) -> None:
-    """Tell Alertmanager of incidents of devices, until Ctrl-C. docker-compose runs it as a service of its own.
+    """Send incidents of devices to Alertmanager, until Ctrl-C. docker-compose runs it as a service of its own.
 
-    What was told is remembered in DATA/run/told.json. Example: millrace notify --alertmanager http://127.0.0.1:9093
+    What was sent is stored in DATA/run/told.json. Example: millrace notify --alertmanager http://127.0.0.1:9093
     """
     told = {"MILLRACE_NOTIFY_STATE": str(data / "run" / "told.json")}
     found = settings(NotifySettings, data, reachable=False, defaults=told)  # it waits for ClickHouse

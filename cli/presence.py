@@ -1,4 +1,4 @@
-"""`millrace presence`: who is there, and by which rules that is told."""
+"""`millrace presence`: which devices are online, and the rules that decide it."""
 
 import sys
 from datetime import UTC, datetime
@@ -20,15 +20,15 @@ from streams.presence.rules import Rules, check, decode, default
 
 @click.group()
 def presence() -> None:
-    """Presence: which devices are there, since when, and why that is thought. The rules: streams/presence/README.md.
+    """Presence: which devices are online, since when and why. The rules: streams/presence/README.md.
 
     Example: millrace presence list --offline
     """
 
 
 @presence.command("list")
-@click.option("--offline", "state", flag_value=str(Presence.OFFLINE), help="Only those that are not there.")
-@click.option("--online", "state", flag_value=str(Presence.ONLINE), help="Only those that are.")
+@click.option("--offline", "state", flag_value=str(Presence.OFFLINE), help="Only devices that are offline.")
+@click.option("--online", "state", flag_value=str(Presence.ONLINE), help="Only devices that are online.")
 @click.option("--device", "prefix", default="", help="Only ids that begin so.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000))
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")

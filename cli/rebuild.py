@@ -17,7 +17,7 @@ from sinks.settings import MigrationSettings
 @data_option
 @changes
 def rebuild(table: str, again: bool, drop: bool, data: Path) -> None:
-    """Build TABLE again from what Kafka holds of its topic, and swap it in. The flow goes on.
+    """Build TABLE again from what Kafka holds of its topic, and swap it in. The platform keeps running.
 
     Rows whose records Kafka no longer holds are copied from the old table. Example: millrace rebuild readings
     """

@@ -33,7 +33,7 @@ def replay(
     data: Path,
 ) -> None:
     """Send messages that were denied or could not be read through the platform again, after the policy, the registry
-    or the decoder was mended.
+    or the decoder was fixed.
 
     Each carries the name of the one it replays, so that a second replay of the same message is a duplicate.
     Example: millrace replay denied --since 2h --reason channel --dry-run

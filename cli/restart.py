@@ -33,8 +33,8 @@ class RestartError(MillraceError):
 @click.argument("names", nargs=-1, metavar="[SERVICE]…")
 @local_option
 def restart(names: tuple[str, ...], data: Path) -> None:
-    """End services and start them again as they are installed now: each drains, and the next waits until it is ready
-    and has stayed up for some seconds.
+    """Restart services with the code that is installed now. Each drains first, and the next waits until it is ready and
+    has stayed up for some seconds.
 
     Without a SERVICE all of Millrace's own are, in the order of an upgrade; engines go on. Nothing is lost meanwhile.
 

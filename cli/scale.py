@@ -23,7 +23,7 @@ class ScaleError(MillraceError):
 @click.argument("wanted", nargs=-1, required=True, metavar="SERVICE=COUNT…")
 @local_option
 def scale(wanted: tuple[str, ...], data: Path) -> None:
-    """Run so many of these services until the platform ends; 0 stops all of a service, drained.
+    """Set the number of workers of services until the platform stops; 0 drains and stops a service.
 
     Example: millrace scale access=3 sink=2
     """

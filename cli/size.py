@@ -49,7 +49,7 @@ def _arguments(command: Any) -> Any:
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 def size(figures: Path | None, as_json: bool, **given: Any) -> None:
-    """What a fleet needs. Every figure comes from `millrace bench`; assumptions are named.
+    """Estimate what a fleet needs, from figures of `millrace bench`. Assumptions are listed.
 
     Example: millrace size --devices 10000000 --rate 0.0167 --payload 120
     """

@@ -58,8 +58,8 @@ class SqlError(MillraceError):
 @click.option("--yes", is_flag=True, help="With --owner: do not ask.")
 @data_option
 def sql(query: str, form: str | None, as_json: bool, owner: bool, yes: bool, data: Path) -> None:
-    """Run QUERY as a user who only reads. In a terminal the answer is a table, or a line a value where it is too wide;
-    in a pipe it is tab-separated with a line of names. Values are as ClickHouse writes them.
+    """Run QUERY as a read-only user. In a terminal the result is a table, or a line for each value if it is too wide;
+    in a pipe it is tab-separated with a header line. Values are printed as ClickHouse writes them.
 
     Example: millrace sql "SELECT device, avg(value) FROM readings WHERE metric = 'temperature' GROUP BY device"
     """
@@ -96,7 +96,7 @@ def _reads(query: str) -> bool:
 
 
 def _reader(found: SqlSettings) -> tuple[ClickHouseSettings, dict[str, Any]]:
-    """The connection of the user who only reads; where none is set, the server is told to let nothing be changed."""
+    """The connection of the user who only reads; where none is set, the query is sent as read-only."""
     if found.analyst_url:
         return replace(
             found, clickhouse_url=found.analyst_url, clickhouse_password_file=found.analyst_password_file

@@ -31,4 +31,4 @@ class Moment(click.ParamType):
         try:
             return parse(str(value), datetime.now(UTC))
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: expected ISO 8601, or 15m, 2h, 7d for how long ago", param, ctx)
+            self.fail(f"{value!r} is not a time: expected ISO 8601, or 15m, 2h, 7d for how long ago", param, ctx)

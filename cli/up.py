@@ -85,7 +85,7 @@ def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: b
 @click.option("--port", "endpoint", type=click.Choice(list(USUAL)), help="Print the port of this endpoint only.")
 @local_option
 def status(as_json: bool, endpoint: str | None, data: Path) -> None:
-    """What runs, where it is, and the ledger. Example: millrace status --json"""
+    """Services with their states, addresses, and the ledger. Example: millrace status --json"""
     found = status_file.read(data) or {"ready": False, "supervisor": None, "services": [], "endpoints": {}, "disks": []}
     if endpoint is not None:
         click.echo(_port(found, endpoint, data))
@@ -97,7 +97,7 @@ def status(as_json: bool, endpoint: str | None, data: Path) -> None:
 @click.command()
 @local_option
 def down(data: Path) -> None:
-    """End the platform: what brings messages in first, Kafka last. Nothing that was acknowledged is lost.
+    """Stop the platform: services that receive messages first, Kafka last. Nothing that was acknowledged is lost.
 
     Example: millrace down
     """

@@ -99,7 +99,7 @@ def trace(kafka: KafkaSettings, clickhouse: ClickHouseSettings, device: str, at:
     Raises MillraceError where nothing of it is stored, RetryableError when ClickHouse or Kafka is away.
     """
     if not is_device_id(device):
-        raise InvalidArgumentError(f"{device!r} is no device id: it does not match [a-z0-9-]{{1,64}}")
+        raise InvalidArgumentError(f"{device!r} is not a device id: it does not match [a-z0-9-]{{1,64}}")
     with ClickHouse(clickhouse) as db, LogReader(kafka) as reader:
         newest = db.rows(_NEWEST, {"device": device, "at": at or _FAR})
         if not newest:

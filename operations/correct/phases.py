@@ -3,7 +3,7 @@
 A reading is never missing while it is corrected; for the seconds of one mutation it is there twice. New rows are
 inserted beside the old ones; when all are there, phase `inserted` is noted; then the old rows are copied to
 readings_superseded and deleted. A correction that broke off before `inserted` is undone (all old rows are there), one
-that broke off later is finished (all new rows are there). Old and new are told apart by `stored_at`, which ClickHouse's
+that broke off later is finished (all new rows are there). Old and new differ in `stored_at`, which ClickHouse's
 clock gives.
 """
 

@@ -121,7 +121,7 @@ def _number(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"{text[:40]!r} is no number") from None
+        raise ValueError(f"{text[:40]!r} is not a number") from None
     if not math.isfinite(number):
         raise ValueError(f"{text[:40]} is not finite")
     return number

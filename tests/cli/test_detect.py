@@ -105,14 +105,14 @@ def test_bad_rows_are_named_and_keep_their_place(tmp_path: Path) -> None:
     assert len(found) == 1000
     assert [row["value"] for row in found[10:14]] == [None] * 4
     assert [row["score"] for row in found[10:14]] == [0.0] * 4
-    reasons = "'abc' is no number", "no value", "inf is not finite", "'yesterday' is no time"
+    reasons = "'abc' is not a number", "no value", "inf is not finite", "'yesterday' is not a time"
     for line, reason in zip(range(12, 16), reasons, strict=True):
         assert f"{file}:{line}: {reason}" in done.stderr
 
 
 def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:
     done = call(write(tmp_path / "a.csv", iso(), numbers=["x"] * 100 + values()[100:]))
-    assert done.stderr.count("'x' is no number") == 20 and "80 more bad rows" in done.stderr
+    assert done.stderr.count("'x' is not a number") == 20 and "80 more bad rows" in done.stderr
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x00\xff\xfe", b"a,b\nc,d\n", b"timestamp\n1\n", b'"', b"1;2,3\n" * 3])

@@ -87,6 +87,6 @@ def test_every_query_of_the_runbooks_is_answered(platform: Running) -> None:
 
 def test_the_commands_of_the_runbooks_run(platform: Running) -> None:
     assert "ready" in platform.command("status")
-    assert "the ledger is right" in platform.command("ledger", "verify")
+    assert "the ledger is consistent" in platform.command("ledger", "verify")
     assert '"kind":"tick"' in platform.command("tail", "telemetry.raw", "--all", "-n", "20").replace(" ", "")
     assert "topic/telemetry.raw" in platform.command("tail", "platform.control", "--from-beginning", "--no-follow")

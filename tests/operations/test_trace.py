@@ -75,5 +75,5 @@ def test_of_a_device_without_readings_the_refused_message_is_shown(make_stand: C
     assert found.message is not None and found.message["payload"] == "{"
     with pytest.raises(MillraceError, match="nothing of dev-9 is stored"):
         follow(stand, "dev-9")
-    with pytest.raises(InvalidArgumentError, match="is no device id"):
+    with pytest.raises(InvalidArgumentError, match="is not a device id"):
         follow(stand, "No Device")
