@@ -33,7 +33,7 @@ class Orders:
             log.warning("skips cannot be read", extra={"error": str(error)})
 
     def skips(self, flow: Flow, offset: int) -> bool:
-        """Whether any stage was told to skip the record at an offset of a flow's topic."""
+        """Whether any stage has an order to skip the record at an offset of a flow's topic."""
         return bool(self._found.of_topic) and offset in self._found.topic(flow.topic, flow.partition, flow.epoch)
 
     def instead(self, flow: Flow, record: Arrival) -> Entry | None:

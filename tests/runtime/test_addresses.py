@@ -58,7 +58,7 @@ def test_ipv6_every_address_and_names_are_listened_on(bind: str, reached_at: tup
         ("127.0.0.1:65536", "a port is at most 65535"),
         ("127.0.0.1:-1", "expected host:port"),
         ("127.0.0.1:http", "expected host:port"),
-        ("no-such-host.invalid:9100", "no address or name of this machine"),
+        ("no-such-host.invalid:9100", "not an address or name of this machine"),
         ("", "expected host:port"),
     ],
 )

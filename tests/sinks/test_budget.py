@@ -39,7 +39,7 @@ def test_a_backlog_of_many_partitions_stays_below_the_bound_and_is_read_to_its_e
         for key in left:
             if closed[key] and rng.random() < 0.3:
                 closed[key] = 0
-    raise AssertionError(f"stands still: {left}")
+    raise AssertionError(f"no progress: {left}")
 
 
 def test_paused_partitions_that_seem_read_to_their_end_do_not_all_stay_paused() -> None:

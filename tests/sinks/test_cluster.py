@@ -42,7 +42,7 @@ NATIVE = 19_000
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
 
-# ---- what must be so of the nodes, and what becomes of statements
+# ---- conditions on the nodes, and rewritten statements
 
 
 def test_nodes_that_would_lose_or_double_rows_are_all_told() -> None:
