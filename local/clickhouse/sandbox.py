@@ -22,8 +22,18 @@ log = logging.getLogger(__name__)
 
 _LIBRARIES: Final = ("librt.so.1", "libdl.so.2", "libm.so.6", "libpthread.so.0", "libresolv.so.2", "libutil.so.1")
 """Parts of the C library that the engine links to: loaded before, since /usr/lib is out of reach later."""
-_FACTS: Final = ("/proc/self/maps", "/proc/meminfo", "/proc/cpuinfo", "/sys/fs/cgroup", "/sys/devices/system/cpu")
-"""Where the engine and the C library look for the size of stack, memory and CPU. They contain nothing else."""
+_FACTS: Final = (
+    "/proc/self/auxv",
+    "/proc/self/maps",
+    "/proc/meminfo",
+    "/proc/cpuinfo",
+    "/sys/fs/cgroup",
+    "/sys/devices/system/cpu",
+)
+"""Where the engine and the C library look for the size of stack, memory and CPU. They contain nothing else.
+
+Without auxv the engine takes what follows the environment in memory for it, and crashes or not by the environment's
+size."""
 _KEPT: Final = ("TZ", "LANG", "LC_ALL", "PATH")
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
