@@ -178,7 +178,7 @@ def test_topics_that_share_a_table_do_not_share_tokens() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"schema": b"telemetry.aggregates/2"}, "upgrade it before the writer"),
+        ({"schema": b"telemetry.aggregates/3"}, "upgrade it before the writer"),
         ({"schema": b"telemetry.presence/1"}, "expected telemetry.aggregates/1"),
         ({"rows": b"many"}, "rows"),
         ({"open": b""}, "open"),

@@ -245,7 +245,7 @@ def test_a_token_ends_by_removal_by_tombstone_and_by_taking_it_away(end: bytes |
 
 def test_a_broken_record_ends_its_device_and_says_so() -> None:
     credentials = known(Device("a", "meter", token=token_hash("s")), Device("b", "meter", token=token_hash("s")))
-    assert "no JSON" in (credentials.apply(b"device/a", b"{") or "")
+    assert "not valid JSON" in (credentials.apply(b"device/a", b"{") or "")
     assert not credentials.allow("a", "Bearer s") and credentials.allow("b", "Bearer s")
     assert credentials.apply(b"policy", b"{") is None
 
