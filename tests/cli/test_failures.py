@@ -313,7 +313,14 @@ def test_ctrl_c_ends_a_command_in_a_line(silent: int, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment["MILLRACE_CLICKHOUSE_URL"] = f"http://127.0.0.1:{server.getsockname()[1]}/"
         argv = [sys.executable, "-m", "cli.main", "sql", "SELECT 1"]
-        child = subprocess.Popen(argv, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
+        )
         server.settimeout(60)
         server.accept()[0].close()  # the look whether it is there
         asked, _ = server.accept()
