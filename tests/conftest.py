@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.servers import ClickHouseServer, KafkaServer, MosquittoServer, Server
 
 S = TypeVar("S", bound=Server)
 
 # on a busy machine one example may take long; what is slow for long is caught by pytest's own timeout
-settings.register_profile("millrace", deadline=None)
+# no test depends on how fast the machine is
+settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("millrace")
 
 
