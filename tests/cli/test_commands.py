@@ -169,7 +169,7 @@ def test_tail_shows_ticks_and_control_records_when_asked_and_ends_after_n(call: 
 def test_tail_of_other_topics(call: Call, refused: Callable[..., Exception]) -> None:
     control = lines(call("tail", "platform.control", "--from-beginning", "--no-follow"))
     assert any(r["key"] == "topic/telemetry.raw" for r in control)
-    assert "there is not a topic 'nothing.here'" in str(refused("tail", "nothing.here", "--no-follow"))
+    assert "there is no topic 'nothing.here'" in str(refused("tail", "nothing.here", "--no-follow"))
 
 
 def test_trace_leads_from_a_reading_to_the_bytes(platform: Running, call: Call) -> None:

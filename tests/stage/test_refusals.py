@@ -68,8 +68,8 @@ def test_a_deleted_topic_names_the_commands_that_resolve_it_and_is_no_crash_loop
     bed.delete(topic)
     commands = (
         "`millrace init`",
-        "`millrace stage reset gone --from-oldest --reason '...'`",
-        "`millrace restart gone`",
+        f"`millrace stage reset {stage} --from-oldest --reason '...'`",
+        f"`millrace restart {stage}`",
     )
     _refused(start(stage), f"topic {topic} is gone from Kafka", *commands)
     bed.make_topics(stage)  # what `millrace init` does
