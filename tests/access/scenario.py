@@ -96,7 +96,7 @@ class Scenario:
         state = "removed" if name == "gone" or self.random.random() < 0.1 else "active"
         parent = self.random.choice(["g-1", "g-1", "g-1", None, "s-1"]) if name.startswith("c") else None
         if self.random.random() < 0.05:
-            self.oracle.registry.pop(name, None)
+            self.oracle.registry[name] = Device(name, role, "removed")  # a tombstone ends a device
             return control(self.offset, f"device/{name}", b"")
         found = Device(name, role, state, parent=parent)  # type: ignore[arg-type]
         self.oracle.registry[name] = found

@@ -83,6 +83,7 @@ def _broker(stage: Path, folder: Path) -> Iterator[int]:
         "use_identity_as_username true\nuse_username_as_clientid true\n"
     )
     engine = Mosquitto(folder / stage.name, stage / "authority", port, None, "millrace.bridge.0")
+    engine.folder.mkdir(exist_ok=True)
     program = replace(engine._program(str(conf)), ready=lambda: _answers(port))
     process = launch(program, folder / f"{stage.name}.log", 20)
     yield port

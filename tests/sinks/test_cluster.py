@@ -255,6 +255,7 @@ def test_one_server_and_a_cluster_are_not_taken_for_each_other(
         migrate(replace(many, clickhouse_cluster=""))
     with pytest.raises(RefusedError, match=r"has no such cluster, it has .*one, two: name one of them"):
         migrate(replace(many, clickhouse_cluster="three"))
+    monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", many.clickhouse_url)
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(many.clickhouse_password_file))
     result = CliRunner().invoke(backup, [str(tmp_path / "b")])
