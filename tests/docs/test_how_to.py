@@ -64,7 +64,8 @@ def service(
         monkeypatch.setenv(name, value)
     found = StageService(kafka_fresh(), tmp_path, "extremes", names.READINGS, 1)
     plans = topics.plans(1, 1, stages=("extremes",))
-    topics.ensure(found.settings, [*plans, topics.Plan(TOPIC, 1, plans[1].config)], 1)
+    config = next(plan.config for plan in plans if plan.name == names.READINGS)
+    topics.ensure(found.settings, [*plans, topics.Plan(TOPIC, 1, config)], 1)
     yield found
     found.close()
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_restarted_is_named(running: Running, tmp_path: Path, ref
     assert "kafka: expected some of sink" in str(refused("restart", "kafka", "sink", "--data", str(running.data)))
     error = refused("restart", "--data", str(tmp_path))
     assert isinstance(error, MillraceError)
-    assert "`millrace up` starts it" in str(error)
+    assert f"`millrace up --data {tmp_path}` starts one" in str(error)
 
 
 @pytest.fixture
