@@ -6,6 +6,7 @@ done in each and then together, as Distributed tables do it.
 """
 
 import os
+import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -255,10 +256,11 @@ def test_one_server_and_a_cluster_are_not_taken_for_each_other(
         migrate(replace(many, clickhouse_cluster=""))
     with pytest.raises(RefusedError, match=r"has no such cluster, it has .*one, two: name one of them"):
         migrate(replace(many, clickhouse_cluster="three"))
-    monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", many.clickhouse_url)
     monkeypatch.setenv("MILLRACE_CLICKHOUSE_PASSWORD_FILE", str(many.clickhouse_password_file))
-    result = CliRunner().invoke(backup, [str(tmp_path / "b")])
+    with socket.create_server(("127.0.0.1", 0)) as kafka:  # reachable; the refusal comes before anything is asked of it
+        monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", f"127.0.0.1:{kafka.getsockname()[1]}")
+        result = CliRunner().invoke(backup, [str(tmp_path / "b")])
     assert "copies one server" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
