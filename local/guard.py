@@ -2,9 +2,9 @@
 
 mosquitto 2.0 saves its queue by writing a second file and renaming it over the first, without asking whether the write
 went well: on a full disk the queue on disk becomes empty. Hence, below `low` free bytes it is ended as at `millrace
-down`: it takes no more and saves. Where others took all the rest in a moment, a reserve, a file of nothing beside its
-own, is given up for that save. Until twice `low` is free and the reserve is back, devices are
-refused a connection: what they have not had acknowledged stays with them. docs/adr/0023-full-disks.md.
+down`: it takes no more and saves. Where others took all the rest in a moment, a reserve, a file beside its own, is
+given up for that save. Until twice `low` is free and the reserve is back, devices are refused a connection: what they
+have not had acknowledged stays with them. docs/adr/0023-full-disks.md.
 """
 
 import logging
@@ -101,19 +101,17 @@ class MosquittoGuard:
         keep_last(self._folder)
 
     def _stop(self, supervisor: Supervisor, found: Space) -> None:
-        """End it as soon as its save fits: not while others take what is free faster than it is written. Until then
-        it goes on: it has everything in memory."""
+        """End it as soon as its save fits, the reserve included, which `before_stop` gives up: not while others take
+        what is free faster than it is written. Until then it goes on: it has everything in memory."""
         taken = max(0, self._free - found.free)
-        if found.free - _MARGIN * taken >= self._needed(found):
+        if found.free + self._reserve.size - _MARGIN * taken >= self._needed(found):
             wanted = self._wanted(found) / 2**20
             why = f"the disk of {self._folder} is full: it starts again when {wanted:,.1f} MiB are free"
             log.error("mosquitto is stopped: %s", why, extra={"free": found.free})
             supervisor.hold(NAME, time.monotonic(), why)
             self._stopped = True
-        elif not taken:
-            self._reserve.release()
-            if not self._waits:
-                log.error("the disk of %s is full: mosquitto cannot save its queue yet", self._folder)
+        elif not self._waits:
+            log.error("the disk of %s is full: mosquitto cannot save its queue yet", self._folder)
             self._waits = True
 
     def _wanted(self, found: Space) -> int:

@@ -127,6 +127,7 @@ class Supervisor:
         service = self._set(self.services[name].hold(why))
         if service.state is State.STOPPING and name not in self._kill_at:
             process = self._processes[name]
+            self._survive(name, next(spec.before_stop for spec in self.specs if spec.name == name))
             process.terminate()
             self._kill_at[name] = now_s + process.program.grace_s
 

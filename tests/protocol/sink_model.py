@@ -42,6 +42,7 @@ class Sink:
         self.generation = store.generation
         self.todo: list[tuple[str, str, list[Row]]] | None = None
         self.range: Range | None = None
+        self.retried = False
         rule = Rule(rng.choice((1, 2, 3, 5)), 1 << 20, 1 << 40, rng.choice((0, 5)))
         try:
             self.flow = Flow(store.log.name, store.log.epoch, 0, self._start(rule), rule, self._read)
@@ -95,7 +96,7 @@ class Sink:
         return True
 
     def _plan(self, found: Range) -> None:
-        self.range, self.todo = found, []
+        self.range, self.todo, self.retried = found, [], False
         for verdict in self.store.verdicts:
             rows = [
                 (e.origin.epoch, e.origin.src, i, uid, extra)
@@ -121,6 +122,7 @@ class Sink:
         name, name_of_insert, rows = self.todo[0]
         table, chance = self.store.tables[name], self.random.random()
         first = self._asks(self.range)
+        self.retried = True
         if chance < 0.08:
             return True  # nothing arrived: retry
         if chance < 0.16 and self.options.late_insert:
@@ -131,15 +133,17 @@ class Sink:
         if chance < 0.30:
             return True  # done, but the answer was lost: retry
         self.todo.pop(0)
+        self.retried = False
         return True
 
     def _asks(self, part: Range) -> bool:
-        """Whether the insert asks which rows are there: first range, or this process was stopped for longer than a
-        session (a zombie) and by its own clock knows it: the tables may have forgotten the token meanwhile."""
+        """Whether the insert asks which rows are there: first range, each retry, or this process was stopped for longer
+        than a session (a zombie) and by its own clock knows it: the tables may have forgotten the token meanwhile."""
         if self.options.mutant == "no condition after a start":
             return False
-        stopped = self.generation != self.store.generation
-        return part.check or (stopped and self.options.mutant != "a sink that was stopped trusts tokens")
+        mutant = self.options.mutant
+        stopped = self.generation != self.store.generation and mutant != "a sink that was stopped trusts tokens"
+        return part.check or stopped or (self.retried and mutant != "a retry trusts tokens")
 
     def late_lands(self) -> None:
         """An insert that was given up on. Its time-out is shorter than the window lasts: later than that it is gone."""

@@ -71,6 +71,7 @@ MUTANTS = {
     "no commit means the beginning": Options(**CROWDED, commits_expire=True),  # type: ignore[arg-type]
     "no condition after a start": Options(**CROWDED),  # type: ignore[arg-type]
     "a sink that was stopped trusts tokens": Options(**CROWDED),  # type: ignore[arg-type]
+    "a retry trusts tokens": Options(**CROWDED, late_insert=True),  # type: ignore[arg-type]
     "the range's rule is the sink's own": Options(),
     "no admission": Options(upgrade=True),
 }
@@ -78,7 +79,7 @@ TRIES = 3000
 STOPS_BY_ITSELF = ("no admission",)
 """Scenarios in which a stop is no finding: an upgrade may rightly be refused."""
 
-RARE = {"a sink that was stopped trusts tokens": 600, "no admission": 200}
+RARE = {"a retry trusts tokens": 3_240, "a sink that was stopped trusts tokens": 600, "no admission": 200}
 """Where to begin the search for what few schedules show, to save time."""
 
 
