@@ -18,6 +18,7 @@ from local.clickhouse import users
 from local.clickhouse.app import App
 from local.clickhouse.engine import Engine
 from local.clickhouse.protocol import Protocol
+from local.clickhouse.room import Room
 from local.clickhouse.sandbox import confine
 from local.clickhouse.settings import Settings
 from runtime import logs
@@ -40,7 +41,9 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, known: dict[str, users.User], listening: socket.socket, no: str | None) -> None:
     began = time.monotonic()
-    engine = Engine(HERE, settings.workers, settings.readers)
+    room = Room(HERE)
+    room.watch()
+    engine = Engine(room, settings.workers, settings.readers)
     log.info("engine is up", extra={"version": engine.version, "after_s": round(time.monotonic() - began, 2)})
     config = uvicorn.Config(
         App(engine, known, no),
@@ -74,7 +77,9 @@ def main() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     os.chdir(settings.folder)  # a `?`, `#` or `&` in its name would end a path of chdb's or of its configuration
     known = users.load(HERE, settings.memory_bytes)
-    users.write_configuration(HERE, settings.memory_bytes)
+    room = Room(HERE)
+    room.check()
+    users.write_configuration(HERE, settings.memory_bytes, room.keep_bytes)
     host, _, port = settings.listen.rpartition(":")
     listening = socket.create_server((host, int(port)), backlog=128)
     no_readers = _confine(settings)

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from local.clickhouse import errors, sql, users
 from local.clickhouse.errors import ClickHouseError
 from local.clickhouse.external import External
+from local.clickhouse.room import Room
 from runtime.tasks import in_pool
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,11 @@ class _Worker:
 class Connection:
     """One request's connection."""
 
-    def __init__(self, worker: _Worker, handle: Any, session: Session) -> None:
+    def __init__(self, worker: _Worker, handle: Any, session: Session, room: Room) -> None:
         self._worker = worker
         self._handle = handle
         self._session = session
+        self._room = room
 
     def prepare(self) -> None:
         """Role, database, settings, rights. Runs in the worker's thread; `readonly` comes last, for then nothing more
@@ -136,7 +137,9 @@ class Connection:
             }
             return Result(found.bytes(), counts)
 
-        return await self._worker.do(call)
+        result = await self._worker.do(call)
+        self._room.check()
+        return result
 
     async def stream(self, sql: str, form: str) -> AsyncIterator[bytes] | None:
         """Chunks of a SELECT's answer, each a whole file of the format; None when this one cannot be streamed."""
@@ -186,6 +189,7 @@ class Connection:
         await do(self._check_incoming, result.summary["written_rows"])
         select = f"SELECT {target.columns or '*'} FROM {_INCOMING}"  # noqa: S608  # of the client's own statement
         await do(self._handle.query, f"INSERT INTO {target.table}{columns} {target.rest} {select}")
+        self._room.check()
         return result
 
     def _check_incoming(self, rows: int) -> None:
@@ -204,6 +208,7 @@ class Connection:
         except BaseException:
             await do(inserter.cancel)
             raise
+        self._room.check()
         counts = {"written_rows": done.rows_written, "written_bytes": done.bytes_written}
         return Result(b"", counts | {"read_rows": done.rows_written, "read_bytes": done.bytes_written})
 
@@ -216,11 +221,13 @@ def _check_format(form: str) -> None:
 class Engine:
     """The engine on one folder, which belongs to this process as long as it lives."""
 
-    def __init__(self, folder: Path, workers: int, readers: int) -> None:
-        """`folder` holds etc/config.xml (users.write_configuration). Of `workers`, readers take at most `readers`."""
+    def __init__(self, room: Room, workers: int, readers: int) -> None:
+        """The folder of `room` holds etc/config.xml (users.write_configuration). Of `workers`, readers take at most
+        `readers`."""
         # loading chdb starts threads and an engine, which must be confined already (sandbox.py)
         from chdb.state.sqlitelike import Connection as Handle
 
+        self._room, folder = room, room.folder
         self._connect = partial(Handle, f"{folder / 'db'}?config-file={folder / 'etc' / 'config.xml'}")
         self._keep = self._connect()  # the engine lives as long as one connection does
         self._keep.query(f"CREATE DATABASE IF NOT EXISTS {users.DATABASE}")
@@ -265,7 +272,7 @@ class Engine:
         try:
             handle = await worker.do(self._connect)
             try:
-                connection = Connection(worker, handle, session)
+                connection = Connection(worker, handle, session, self._room)
                 await worker.do(connection.prepare)
                 yield connection
             finally:

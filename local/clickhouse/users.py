@@ -20,6 +20,9 @@ ENGINE_CONFIG: Final = """\
   <users_config>{users_file}</users_config>
   <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
   <background_pool_size>2</background_pool_size>
+  <storage_configuration>
+    <disks><default><keep_free_space_bytes>{keep_bytes}</keep_free_space_bytes></default></disks>
+  </storage_configuration>
 </clickhouse>
 """
 _OWNERS_ONLY: Final = ("processes", "query_cache", "errors", "stack_trace", "user_processes", "warnings")
@@ -94,12 +97,16 @@ def load(folder: Path, memory_bytes: int) -> dict[str, User]:
     }
 
 
-def write_configuration(folder: Path, memory_bytes: int) -> None:
-    """Make the engine's own files in `folder`/etc, which the engine may read. They hold no secret."""
+def write_configuration(folder: Path, memory_bytes: int, keep_bytes: int) -> None:
+    """Make the engine's own files in `folder`/etc, which the engine may read. They hold no secret.
+
+    With fewer than `keep_bytes` free on the disk inserts and merges are refused.
+    """
     etc = folder / "etc"
     etc.mkdir(parents=True, exist_ok=True, mode=0o700)
     (etc / "users.xml").write_text(ENGINE_USERS)
-    (etc / "config.xml").write_text(ENGINE_CONFIG.format(memory_bytes=memory_bytes, users_file=etc / "users.xml"))
+    given = {"memory_bytes": memory_bytes, "keep_bytes": keep_bytes, "users_file": etc / "users.xml"}
+    (etc / "config.xml").write_text(ENGINE_CONFIG.format(**given))
     for former in ("users.xml", "config.xml"):
         (folder / former).unlink(missing_ok=True)
 
