@@ -22,9 +22,12 @@ up: setup ## the platform on this machine, in the foreground
 down: setup ## stop it
 	.venv/bin/millrace down --data $(DATA)
 
-QUICK := -m "not chaos and not soak and not compose"
-test: setup ## all tests against real servers, three files at a time; what fails there fails the run, unless tests/flaky.txt lists it
+QUICK := -m "not long and not chaos and not soak and not compose"
+test: setup ## the tests against real servers, three files at a time; what fails there fails the run, unless tests/flaky.txt lists it
 	$(PY) -m tests.run $(QUICK)
+
+test-long: setup ## the tests that take minutes: upgrades, kills, a cluster, awkward data folders
+	$(PY) -m tests.run -m "long and not chaos and not soak and not compose"
 
 check: setup ## ruff, mypy --strict, the walls between the packages, hadolint
 	.venv/bin/ruff check .
@@ -56,4 +59,4 @@ lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml --constraint requirements/all.lock -o requirements/services.lock $(LOCK)
 LOCK := --upgrade --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -q
 
-.PHONY: help setup demo up down test check bench chaos test-compose soak docs lock
+.PHONY: help setup demo up down test test-long check bench chaos test-compose soak docs lock

@@ -90,6 +90,8 @@ class Trace:
         return {"name": str(self.name), "fate": self.fate, **known, **rest}
 
 
+_CLOCKS_MS: Final = 10_000
+"""How far the clocks of two brokers may differ: each gives the records that it appends its own time."""
 _SHARED: Final = ("publisher", "channel", "boot", "seq", "replay_of", "reason")
 
 
@@ -155,7 +157,7 @@ def _original(kafka: KafkaSettings, reader: LogReader, name: Name) -> tuple[dict
 
 def _answer(reader: LogReader, name: Name, after_ms: int) -> int | None:
     """When access's answer to the raw record was appended, in ms: the first record that comes from it."""
-    start = reader.at_time(READINGS, name.partition, after_ms)
+    start = reader.at_time(READINGS, name.partition, after_ms - _CLOCKS_MS)
     for record in reader.records(READINGS, {name.partition: (start, NEWEST)}):
         source = Provenance.parse(table(record.headers()))
         if (source.epoch, source.src) == (name.epoch, name.offset):

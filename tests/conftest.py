@@ -17,6 +17,32 @@ S = TypeVar("S", bound=Server)
 settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("millrace")
 
+FIRST = (
+    "sinks/test_sink.py",
+    "local/test_full_disks.py",
+    "cli/test_commands.py",
+    "stage/test_refusals.py",
+    "sinks/test_windows.py",
+    "aggregate/test_law.py",
+    "local/test_data_paths.py",
+    "local/test_clickhouse_attacks.py",
+    "local/test_platform.py",
+    "sinks/test_tables.py",
+    "sinks/test_engine.py",
+    "operations/test_dry_run.py",
+    "monitoring/test_exposed.py",
+    "operations/test_correct.py",
+    "control/test_applied.py",
+    "cli/test_demo.py",
+)
+"""Files that take a minute and more, relative to tests/: they go first, so that none is left over at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+
 
 @contextmanager
 def _running(server: S) -> Iterator[S]:

@@ -45,7 +45,7 @@ def verdict(beside: set[str], alone: set[str], reasons: dict[str, str]) -> tuple
 
 def main(arguments: list[str]) -> int:
     reasons = listed(LISTED.read_text())
-    first = _pytest([*arguments, "-n", "3", "--dist", "loadfile", "--cache-clear"])
+    first = _pytest([*arguments, "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "--cache-clear"])
     if first != _TESTS_FAILED:
         return first
     beside = _failed()

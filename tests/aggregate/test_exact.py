@@ -32,6 +32,7 @@ def platform(kafka_fresh: Callable[[], KafkaServer], tmp_path: Path) -> Iterator
 NOTHING = {"texts": 0, "refused": 0, "open": 0}
 
 
+@pytest.mark.long
 def test_windows_are_exact_through_kills_and_a_new_logic_version(platform: Platform) -> None:
     """Kills of both stages; then the group is killed with outputs beyond its snapshot, the new version refuses, the old
     one drains, the new one goes on."""

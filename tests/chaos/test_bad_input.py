@@ -105,6 +105,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield found
 
 
+@pytest.mark.long
 def test_each_kind_of_bad_input_ends_where_it_belongs_with_its_bytes(running: Running) -> None:
     sender = Sender("bad-1", running.endpoint("mqtt"))
     wanted = {sender.send(payload, content_type): (name, payload, fate) for name, payload, content_type, fate in NAMED}

@@ -38,6 +38,7 @@ def _run(tmp_path: Path, kills: int, pause_s: tuple[float, float], crash_broker:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_by_a_few_kills(tmp_path: Path) -> None:
     _run(tmp_path, kills=8, pause_s=(0.5, 3.0), crash_broker=False)
 

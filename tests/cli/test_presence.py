@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from cli.main import millrace
@@ -28,6 +29,7 @@ def until(what: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_devices_are_listed_as_they_come_and_go(platform: Running, call: Call) -> None:
     _, port = platform.endpoint("mqtt")
     with Device(port, "stays-1") as stays:

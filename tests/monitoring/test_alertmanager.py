@@ -1,7 +1,8 @@
 """Routes and inhibitions by the real Alertmanager: who hears of what, and what hides behind its cause."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -60,28 +61,37 @@ SHOWN = [
 ]
 
 
-def hidden(server: Alertmanager, cause: Labels, symptom: Labels, run: str) -> bool:
-    """Whether the symptom is inhibited while the cause fires. `run` tells trials apart."""
-    server.post([{"labels": labels | {"run": run}} for labels in (cause, symptom)])
+@contextmanager
+def fired(server: Alertmanager, cause: Labels, symptom: Labels, run: str) -> Iterator[Callable[[], list[str]]]:
+    """The cause, then the symptom fires; what inhibits the symptom now. `run` tells trials apart."""
 
-    def status() -> Any:
+    def inhibitors(labels: Labels) -> list[str] | None:
         found = {tuple(sorted(a["labels"].items())): a["status"] for a in server.alerts()}
-        one = found.get(tuple(sorted((symptom | {"run": run}).items())))
-        return one if one is not None and one["state"] != "unprocessed" else None
+        one = found.get(tuple(sorted((labels | {"run": run}).items())))
+        return one["inhibitedBy"] if one is not None and one["state"] != "unprocessed" else None
 
-    seen = wait_for(status, "Alertmanager to process the symptom")
+    def symptoms() -> list[str]:
+        found = inhibitors(symptom)
+        assert found is not None
+        return found
+
+    for labels in (cause, symptom):
+        server.post([{"labels": labels | {"run": run}}])
+        wait_for(partial(lambda which: inhibitors(which) is not None, labels), "Alertmanager to process the alert")
+    yield symptoms
     server.post([{"labels": labels | {"run": run}, "endsAt": "2020-01-01T00:00:00Z"} for labels in (cause, symptom)])
-    return bool(seen["inhibitedBy"])
 
 
 @pytest.mark.parametrize(("cause", "symptom"), HIDDEN)
 def test_what_follows_from_a_cause_hides_behind_it(alertmanager: Alertmanager, cause: Labels, symptom: Labels) -> None:
-    assert hidden(alertmanager, cause, symptom, str(HIDDEN.index((cause, symptom))))
+    with fired(alertmanager, cause, symptom, str(HIDDEN.index((cause, symptom)))) as inhibitors:
+        wait_for(inhibitors, "the symptom to be inhibited")
 
 
 @pytest.mark.parametrize(("cause", "other"), SHOWN)
 def test_what_has_a_cause_of_its_own_is_shown(alertmanager: Alertmanager, cause: Labels, other: Labels) -> None:
-    assert not hidden(alertmanager, cause, other, f"shown {SHOWN.index((cause, other))}")
+    with fired(alertmanager, cause, other, f"shown {SHOWN.index((cause, other))}") as inhibitors:
+        assert not inhibitors()
 
 
 def test_times_of_rules_are_shortened_and_nothing_else() -> None:

@@ -37,6 +37,7 @@ class Access:
 
     def _send(self, given: headers.Headers, value: bytes) -> None:
         self.stand.send(RAW, self.partition, list(given), value)
+        self.stand.producer.flush()  # an answer is never appended before what it answers
         found = headers.table(given)
         record = Record(self.partition, self.offset, self.epoch, self.offset, headers.kind_of(found), found, value)
         (answer,) = self.state.apply(record)

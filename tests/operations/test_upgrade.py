@@ -61,6 +61,7 @@ def second_pair(running: Running, tmp_path: Path) -> Iterator[tuple[str, int]]:
     process.stop()
 
 
+@pytest.mark.long
 def test_every_service_is_restarted_and_a_second_pair_joins_and_nothing_is_lost_or_doubled(
     running: Running, second_pair: tuple[str, int]
 ) -> None:

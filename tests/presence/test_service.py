@@ -172,6 +172,7 @@ def test_devices_come_go_fall_silent_and_come_back(platform: StageService, mosqu
         _is_what_the_core_tells(platform, partition)
 
 
+@pytest.mark.long
 def test_it_tells_what_the_core_tells_through_kills_and_nothing_twice(service: StageService) -> None:
     scenarios = [Scenario(seed) for seed in range(PARTITIONS)]
 

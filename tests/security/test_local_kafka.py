@@ -128,6 +128,7 @@ def impostor(server: socket.socket, heard: bytearray) -> None:
         connection.recv(4096)
 
 
+@pytest.mark.long
 def test_a_kafka_from_before_passwords_keeps_its_records_and_asks_for_one(
     kafka_fresh: Callable[[], KafkaServer],
 ) -> None:

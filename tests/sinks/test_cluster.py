@@ -132,6 +132,7 @@ def stand(
     found.close()
 
 
+@pytest.mark.long
 def test_the_sink_stores_once_through_distributed_tables_and_views_over_shards_say_the_same(stand: Stand) -> None:
     kills_and_flow(stand, kills=3, records=12, seed=5)
     db = stand.db()
@@ -309,6 +310,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Server[OfNode]]]:
         server.kill()
 
 
+@pytest.mark.long
 def test_every_node_gets_the_tables_and_a_new_one_those_of_its_peers(nodes: list[Server[OfNode]]) -> None:
     first = nodes[0].engine
     settings = MigrationSettings(first.url, first.password_file, clickhouse_cluster="fleet", clickhouse_timeout_s=5)

@@ -69,6 +69,7 @@ def test_it_survives_many_kills(make_stand: Make) -> None:
     print(f"sink: {kills} kills, lost 0, doubled 0")
 
 
+@pytest.mark.long
 def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> None:
     stand = make_stand(2)
     first = stand.sink("a")
@@ -91,6 +92,7 @@ def test_a_zombie_and_its_successor_together_store_once(make_stand: Make) -> Non
     eventually(lambda: "fenced" in first.text(), "the zombie logs that it was fenced", tell=first.text)
 
 
+@pytest.mark.long
 def test_partitions_move_between_sinks_without_loss(make_stand: Make) -> None:
     stand = make_stand(4)
     stand.sink("a")

@@ -40,7 +40,7 @@ def found(bed: Bed, stage: str, partition: int) -> tuple[int, Frozen]:
     return one.snapshot.position, one.state
 
 
-@pytest.mark.parametrize("size", BALLAST)
+@pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.long)])
 def test_a_snapshot_taken_at_a_stop_is_the_replay_of_the_log(bed: Bed, start: Start, size: str) -> None:
     """Snapshots follow each other without a pause, so that most stops come in the middle of one."""
     stage = f"stop-{size}"
