@@ -7,6 +7,7 @@ collide) and of tokens (32 bytes) in sorted arrays, and what changed since in a 
 import hashlib
 import hmac
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
@@ -51,8 +52,7 @@ class Credentials:
 
     def _counted(self) -> int:
         ids = self._base[0]
-        changed = [_hash(device) for device in self._recent]
-        known = int(np.isin(np.array(changed, np.uint64), ids).sum())
+        known = int(np.isin(_hashes(self._recent), ids).sum())
         return len(ids) - known + sum(found is not None for found in self._recent.values())
 
     def apply(self, key: bytes, value: bytes | None) -> str | None:
@@ -101,10 +101,10 @@ class Credentials:
 
     def _merge(self) -> None:
         ids, digests = self._base
-        changed = np.array([_hash(device) for device in self._recent], np.uint64)
+        changed = _hashes(self._recent)
         stay = ~np.isin(ids, changed)
         speaks = np.array([found is not None for found in self._recent.values()], bool)
-        added = np.frombuffer(b"".join(found for found in self._recent.values() if found is not None), _DIGEST)
+        added = np.frombuffer(b"".join(filter(None, self._recent.values())), _DIGEST)
         ids, digests = np.concatenate([ids[stay], changed[speaks]]), np.concatenate([digests[stay], added])
         order = np.argsort(ids)
         self._base = ids[order], digests[order]
@@ -113,3 +113,8 @@ class Credentials:
 
 def _hash(device: str) -> np.uint64:
     return np.uint64(hash(device) & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _hashes(devices: Collection[str]) -> Any:
+    """`_hash` of each, as an array."""
+    return np.fromiter(map(hash, devices), np.int64, len(devices)).view(np.uint64)
