@@ -67,6 +67,7 @@ COMMANDS: dict[str, Case] = {
     "device remove": Case(("d-1",), K),
     "device role": Case(("d-1", "--role", "meter"), K),
     "device token": Case(("d-1",), K),
+    "device renew": Case(("d-1", "--cert", "/nowhere"), K),
     "policy check": Case(("{folder}/policy.yaml",), alone=True),
     "policy apply": Case(("{folder}/policy.yaml",), K),
     "policy show": Case((), K),
