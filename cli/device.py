@@ -1,7 +1,7 @@
 """`millrace device`: enrol devices, look at them, end them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,8 +11,10 @@ import orjson
 
 from cli import inband
 from cli.context import changes, data_option, settings
+from identity import renewal, revocation
 from identity.authority import Authority
 from identity.registry import DeviceRegistry, RegistryError, device_file
+from identity.renewal import Issued
 from local import certificates
 from runtime.settings import KafkaSettings
 from schemas.control import REMOVED, Device
@@ -75,7 +77,8 @@ def add(
     tokens = registry.register(wanted)
     _end_certificates(data, names)  # of an id that was enrolled before
     if folder is not None:
-        _write_certificates(Authority.open(data / AUTHORITY), folder, names)
+        authority = Authority.open(data / AUTHORITY)
+        _write_certificates(authority, folder, {name: Issued(*authority.issue_client(name)) for name in names})
     _print_tokens(tokens, as_json)
     _in_force(registry, data, wait_s)
 
@@ -149,6 +152,36 @@ def token(ids: tuple[str, ...], as_json: bool, wait_s: float, data: Path) -> Non
     _in_force(registry, data, wait_s)
 
 
+@device.command()
+@_ids
+@click.option(
+    "--cert",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    required=True,
+    help="Where the new certificates and keys are written.",
+)
+@click.option("--revoke", is_flag=True, help="End the earlier certificates now, and connections made with them.")
+@data_option
+@changes
+def renew(ids: tuple[str, ...], folder: Path, revoke: bool, data: Path) -> None:
+    """Issue new certificates for enrolled devices: DIR/ID.crt, DIR/ID.key, and DIR/ca.crt. Role and token stay.
+
+    Earlier certificates stay valid until they expire or the device is removed, so that devices change over without a
+    gap; with --revoke they are refused from now on. Nothing is issued where a device is not enrolled, or changed
+    meanwhile. Example: millrace device renew sensor-1 --cert certs-2027
+    """
+    registry = _registry(data)
+    _check_folder(folder, ids)
+    authority = Authority.open(data / AUTHORITY)
+    earlier = revocation.serials(data / AUTHORITY, set(ids))
+    _write_certificates(authority, folder, renewal.renew(registry, authority, ids))
+    click.echo(f"renewed {len(ids)}: {folder}")
+    if revoke:
+        _end_certificates(data, ids, earlier)
+
+
 def _registry(data: Path) -> DeviceRegistry:
     return DeviceRegistry(settings(KafkaSettings, data))
 
@@ -157,9 +190,10 @@ def _in_force(registry: DeviceRegistry, data: Path, wait_s: float) -> None:
     inband.wait_in_force(settings(KafkaSettings, data), registry.written, wait_s)
 
 
-def _end_certificates(data: Path, ids: Sequence[str]) -> None:
-    """Certificates that were issued to these ids before do not count any more."""
-    ended, problem = certificates.end(data, ids)
+def _end_certificates(data: Path, ids: Sequence[str], only: Collection[str] | None = None) -> None:
+    """Certificates that were issued to these ids before, or those with the serial numbers `only`, do not count any
+    more."""
+    ended, problem = certificates.end(data, ids, only)
     if ended and problem:
         click.echo(f"millrace: certificates of {ended} devices are revoked, but {problem}", err=True)
 
@@ -181,10 +215,9 @@ def _check_folder(folder: Path, ids: Sequence[str]) -> None:
         raise RegistryError([f"{folder}: cannot be written"])
 
 
-def _write_certificates(authority: Authority, folder: Path, ids: Sequence[str]) -> None:
+def _write_certificates(authority: Authority, folder: Path, issued: Mapping[str, Issued]) -> None:
     (folder / "ca.crt").write_bytes(authority.certificate_pem)
-    for name in ids:
-        certificate, key = authority.issue_client(name)
+    for name, (certificate, key) in issued.items():
         (folder / f"{name}.crt").write_bytes(certificate)
         descriptor = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:

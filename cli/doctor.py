@@ -17,8 +17,9 @@ _SIGN = {Level.OK: "ok   ", Level.WARN: "warn ", Level.WRONG: "WRONG"}
 @click.option("--json", "as_json", is_flag=True, help="One object a finding.")
 @data_option
 def doctor(as_json: bool, data: Path) -> None:
-    """Check a deployment from outside: reachability, certificates, topics, control records, time, lag, tables,
-    policies, versions, disks, ledger. Prints what is wrong and what to do, as it finds it; the exit code is 1 then.
+    """Check a deployment from outside: reachability, certificates, confinement, topics, control records, time, lag,
+    tables, policies, versions, disks, ledger. Prints what is wrong and what to do, as it finds it; the exit code is 1
+    then.
 
     Example: millrace doctor
     """

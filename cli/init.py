@@ -1,18 +1,17 @@
 """`millrace init`: what must be there before the first service starts. Harmless when it is there already."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import click
 
 from cli.context import changes, data_option, settings
 from cli.policy import publish
 from control import decisions
-from runtime.errors import RetryableError
 from runtime.kafka import clients, rights, topics
+from runtime.retry import RetryPolicy, retry
 from runtime.settings import KafkaSettings, setting
 from schemas.control import POLICY_KEY, settings_key
 from sinks.migrate import migrate
@@ -22,7 +21,6 @@ from streams.aggregate import windowing as aggregate
 from streams.anomaly import detectors as anomaly
 from streams.presence import rules as presence
 
-T = TypeVar("T")
 COPIES: Final[dict[str, Callable[[bytes], object]]] = {
     POLICY_KEY: decode,
     settings_key("aggregate"): aggregate.decode,
@@ -30,7 +28,8 @@ COPIES: Final[dict[str, Callable[[bytes], object]]] = {
     settings_key("presence"): presence.decode,
 }
 """What older releases published without a copy beside it."""
-_PATIENCE_S: Final = 60.0
+_PATIENCE: Final = RetryPolicy(first_s=0.5, longest_s=1.0, deadline_s=60.0)
+"""For Kafka and ClickHouse, which may start beside it; what it waits for is logged to stderr."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +55,16 @@ def init(data: Path) -> None:
     """
     found = settings(InitSettings, data, reachable=False)  # it waits for them
     plans = topics.plans(found.partitions, found.replication, found.kafka_retention_days * topics.DAY_MS)
-    facts = patiently(lambda: topics.ensure(found, plans, found.replication))
+    facts = retry(lambda: topics.ensure(found, plans, found.replication), "topics", _PATIENCE)
     click.echo("topics: " + ", ".join(f"{name} (epoch {fact.epoch})" for name, fact in facts.items()))
     if found.kafka_acls:
-        made, removed = patiently(lambda: rights.ensure(clients.admin(found)))
+        made, removed = retry(lambda: rights.ensure(clients.admin(found)), "access lists", _PATIENCE)
         click.echo(f"access lists: {made} made, {removed} removed")
-    applied = patiently(lambda: migrate(found, restore=True))
+    applied = retry(lambda: migrate(found, restore=True), "tables", _PATIENCE)
     click.echo("migrations: " + (", ".join(applied) or "nothing to do"))
-    published = patiently(lambda: publish_starting_policy(found, found.starting_policy))
-    patiently(lambda: decisions.keep_copies(found, COPIES))
+    published = retry(lambda: publish_starting_policy(found, found.starting_policy), "policy", _PATIENCE)
+    retry(lambda: decisions.keep_copies(found, COPIES), "policy", _PATIENCE)
     click.echo(f"policy: {f'starting with {found.starting_policy}' if published else 'there is one'}")
-
-
-def patiently(call: Callable[[], T], patience_s: float = _PATIENCE_S) -> T:
-    """Try again while a dependency is away. Raises the last RetryableError when patience ends."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return call()
-        except RetryableError as error:
-            if time.monotonic() > deadline:
-                raise
-            click.echo(f"waiting: {error}", err=True)
-            time.sleep(0.5)
 
 
 def publish_starting_policy(found: KafkaSettings, name: str) -> bool:

@@ -49,7 +49,9 @@ def replay(
 def _text(what: str, done: ReplayResult, dry_run: bool) -> str:
     lines = [f"{rule:16}{count:>12,}" for rule, count in done.found.items()] or [f"no {what} there"]
     if done.left_out:
-        lines.append(f"left out: {done.left_out:,} whose boot or seq could not be read; only telemetry.raw has it")
+        lines.append(
+            f"left out: {done.left_out:,} whose bytes, boot or seq could not be read; only telemetry.raw has them"
+        )
     if not dry_run:
         lines.append(f"sent again: {done.sent:,}")
     return "\n".join(lines)

@@ -33,14 +33,22 @@ def note(folder: Path, id: str, certificate: x509.Certificate) -> None:
         file.write(orjson.dumps(line) + b"\n")
 
 
-def revoke(folder: Path, ids: Collection[str]) -> list[str]:
-    """Put every certificate that these devices have on the list; those that had one. The authority is in `folder`."""
+def serials(folder: Path, ids: Collection[str]) -> set[str]:
+    """Serial numbers of the certificates that these devices have now, for `revoke`."""
+    with _locked(folder):
+        return {one["serial"] for one in _issued(folder) if one["id"] in ids}
+
+
+def revoke(folder: Path, ids: Collection[str], only: Collection[str] | None = None) -> list[str]:
+    """Put every certificate that these devices have on the list, or those with the serial numbers `only`; the devices
+    that had one. The authority is in `folder`."""
     with _locked(folder):
         issued = list(_issued(folder))
-        ended = [one for one in issued if one["id"] in ids]
+        ended = [one for one in issued if one["id"] in ids and (only is None or one["serial"] in only)]
         if ended:
             _write_list(folder, _listed(folder) | {int(one["serial"], 16): _time(one["until"]) for one in ended})
-            kept = b"".join(orjson.dumps(one) + b"\n" for one in issued if one["id"] not in ids)
+            gone = {one["serial"] for one in ended}
+            kept = b"".join(orjson.dumps(one) + b"\n" for one in issued if one["serial"] not in gone)
             _replace(folder / ISSUED, kept)
     return sorted({one["id"] for one in ended})
 

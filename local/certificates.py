@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from identity import revocation
@@ -14,16 +14,16 @@ from local.platform import AUTHORITY, BRIDGE_CLIENT
 from local.programs import ProgramError
 
 
-def end(data: Path, ids: Sequence[str]) -> tuple[int, str]:
-    """Revoke every certificate that these devices have, make the broker read the list, and end connections made with
-    one: (how many devices had one, what the operator has to do or "").
+def end(data: Path, ids: Sequence[str], only: Collection[str] | None = None) -> tuple[int, str]:
+    """Revoke every certificate that these devices have, or those with the serial numbers `only`, make the broker read
+    the list, and end connections of these devices: (how many had one, what the operator has to do or "").
 
     Without the authority's folder there is nothing to do here.
     """
     folder = data / AUTHORITY
     if not (folder / KEY).exists():
         return 0, ""
-    ended = revocation.revoke(folder, set(ids))
+    ended = revocation.revoke(folder, set(ids), only)
     return len(ended), _apply(data, ended) if ended else ""
 
 

@@ -18,6 +18,7 @@ from runtime.settings import KafkaSettings
 from schemas import ipc, raw
 from schemas.headers import raw_data
 from schemas.partition import partition_of
+from schemas.skips import RULE
 from schemas.topics import RAW
 from schemas.vocabulary import Transport
 
@@ -31,7 +32,7 @@ _FILTER: Final = """
 FROM {table:Identifier}
 WHERE received_at >= {since:DateTime64(3)} AND received_at < {until:DateTime64(3)}
     AND startsWith(reason, {reason:String}) AND ({device:String} = '' OR publisher = {device:String})"""
-_UNKNOWN: Final = "rule IN ('boot', 'seq') AND (boot IS NULL OR seq IS NULL)"
+_UNKNOWN: Final = f"(rule = '{RULE}' OR rule IN ('boot', 'seq') AND (boot IS NULL OR seq IS NULL))"
 _COUNT: Final = f"SELECT rule, count(), countIf({_UNKNOWN}) {_FILTER} GROUP BY rule ORDER BY rule"
 _PAGE: Final = f"""
 SELECT publisher AS device, topic, payload, content_type, ts, toString(boot) AS boot, toString(seq) AS seq,
@@ -69,8 +70,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """Messages: `found` by the rule that refused them, `left_out` because their boot or seq could not be read, and
-    `sent` to telemetry.raw."""
+    """Messages: `found` by the rule that refused them, `left_out` because their bytes (of a record that was
+    skipped), their boot or their seq could not be read, and `sent` to telemetry.raw."""
 
     found: dict[str, int]
     left_out: int

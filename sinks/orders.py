@@ -1,14 +1,14 @@
 """Records that operators told Millrace to skip: `millrace stage skip` (schemas/skips.py)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from runtime.errors import RetryableError
 from schemas.errors import ContractError
-from schemas.skips import Skips
+from schemas.skips import Skip, Skips
 from sinks import metrics
 from sinks.core.flow import Flow
-from sinks.core.logs import LOGS
+from sinks.core.logs import LOGS, Log
 from sinks.core.records import Arrival, Entry, UnreadableRecordError
 
 log = logging.getLogger(__name__)
@@ -39,16 +39,31 @@ class Orders:
     def instead(self, flow: Flow, record: Arrival) -> Entry | None:
         """What a skipped record counts for: itself where the sink can read all of it, for then the ranges that hold it
         are cut as before the order was given."""
-        of = LOGS[flow.topic]
-        try:
-            entry = of.reader(flow.epoch, flow.where)(record)
-            if entry.rows > 1:
-                of.values(entry.found, entry.value)
-        except (UnreadableRecordError, ContractError) as error:
-            log.warning(
-                "a record is skipped",
-                extra={"where": flow.where, "offset": record.offset, "error": str(error.__cause__ or error)},
-            )
-            metrics.SKIPPED.labels(flow.topic).inc()
-            return of.skipped(flow.epoch, record)
-        return entry
+        return _instead(LOGS[flow.topic], flow.epoch, flow.where, record)
+
+
+def reader(
+    of: Log, epoch: int, where: str, skips: Mapping[int, Skip] | None = None
+) -> Callable[[Arrival], Entry | None]:
+    """Reads a log as the sink did, for commands that read it again. `skips`: of this partition, by offset.
+
+    What it returns is None for a skipped record from which nothing follows, and raises UnreadableRecordError for one
+    that breaks the contract without being skipped.
+    """
+    read, skipped = of.reader(epoch, where), skips or {}
+    return lambda record: _instead(of, epoch, where, record) if record.offset in skipped else read(record)
+
+
+def _instead(of: Log, epoch: int, where: str, record: Arrival) -> Entry | None:
+    try:
+        entry = of.reader(epoch, where)(record)
+        if entry.rows > 1:
+            of.values(entry.found, entry.value)
+    except (UnreadableRecordError, ContractError) as error:
+        log.warning(
+            "a record is skipped",
+            extra={"where": where, "offset": record.offset, "error": str(error.__cause__ or error)},
+        )
+        metrics.SKIPPED.labels(of.topic).inc()
+        return of.skipped(epoch, record)
+    return entry

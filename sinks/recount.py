@@ -3,20 +3,23 @@
 Both are read in order and compared as they come (sinks/core/recount.py): memory does not grow with the ledger.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Final
 
 from runtime.clickhouse.client import ClickHouse
 from runtime.kafka.log import OLDEST, LogReader
+from runtime.kafka.skips import read_skips
 from runtime.kafka.topics import facts
 from runtime.settings import KafkaSettings
 from schemas import topics
+from schemas.skips import Skip
 from sinks.adapters import kafka
 from sinks.core.derived import TABLES
 from sinks.core.logs import LOGS
 from sinks.core.records import Entry
 from sinks.core.recount import Counts, Name, differences
+from sinks.orders import reader
 
 _RECEIVED: Final = ("received", "platform", "replayed")
 _DERIVED: Final = ("rows", "readings", "emitted")
@@ -24,15 +27,18 @@ _DERIVED: Final = ("rows", "readings", "emitted")
 
 def recount(db: ClickHouse, settings: KafkaSettings) -> Iterator[str]:
     """A line for each record that Kafka holds and that the ledger knows otherwise or not at all."""
-    known = facts(settings, *LOGS)
+    known, orders = facts(settings, *LOGS), read_skips(settings)
     with LogReader(settings) as log:
         for topic in (topics.RAW, *TABLES):
+            epoch = known[topic].epoch
             for partition in range(known[topic].partitions):
-                yield from _recount(db, log, topic, partition, known[topic].epoch)
+                yield from _recount(db, log, topic, partition, epoch, orders.topic(topic, partition, epoch))
 
 
-def _recount(db: ClickHouse, log: LogReader, topic: str, partition: int, epoch: int) -> Iterator[str]:
-    records = _records(log, topic, partition, epoch, _furthest(db, topic, partition, epoch) + 1)
+def _recount(
+    db: ClickHouse, log: LogReader, topic: str, partition: int, epoch: int, skips: Mapping[int, Skip]
+) -> Iterator[str]:
+    records = _records(log, topic, partition, epoch, _furthest(db, topic, partition, epoch) + 1, skips)
     first = next(records, None)
     if first is None:
         return
@@ -41,15 +47,18 @@ def _recount(db: ClickHouse, log: LogReader, topic: str, partition: int, epoch: 
         yield f"{topic}[{partition}] offset {found.offset} holds {found.counts[0]}, the ledger says {ledger}"
 
 
-def _records(log: LogReader, topic: str, partition: int, epoch: int, end: int) -> Iterator[tuple[int, Name, Counts]]:
+def _records(
+    log: LogReader, topic: str, partition: int, epoch: int, end: int, skips: Mapping[int, Skip]
+) -> Iterator[tuple[int, Name, Counts]]:
     """Offset, name and counts of the records that are still held, up to offset `end`."""
-    read, counts = LOGS[topic].reader(epoch, f"{topic}[{partition}]"), _counts_of(topic)
+    read, counts = reader(LOGS[topic], epoch, f"{topic}[{partition}]", skips), _counts_of(topic)
     oldest, _ = log.bounds(topic, partition)
     if oldest >= end:
         return
     for message in log.records(topic, {partition: (OLDEST, end)}):
         entry = read(kafka.arrival(message))
-        yield entry.offset, (entry.origin.epoch, entry.origin.src), counts(entry)
+        if entry is not None:
+            yield entry.offset, (entry.origin.epoch, entry.origin.src), counts(entry)
 
 
 def _counts_of(topic: str) -> Callable[[Entry], Counts]:

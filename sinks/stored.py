@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from runtime.stage.provenance import START, Decision, Highest, after, judge
+from schemas.skips import Skip
 from sinks.adapters.kafka import arrival
 from sinks.adapters.tables import Tables
 from sinks.adapters.targets import refuse_cluster
@@ -24,6 +25,7 @@ from sinks.core.inserts import NAMES, Insert
 from sinks.core.logs import LOGS, Ledger, Log
 from sinks.core.ranges import Rule
 from sinks.core.records import Arrival, Entry
+from sinks.orders import reader
 
 __all__ = [
     "ROW_NAMES",
@@ -66,18 +68,26 @@ def arrivals(messages: Iterable[Message]) -> Iterator[Arrival]:
     return map(arrival, messages)
 
 
-def ranges(log: Log, epoch: int, partition: int, highest: Highest, records: Iterable[Arrival]) -> Iterator[Range]:
+def ranges(
+    log: Log,
+    epoch: int,
+    partition: int,
+    highest: Highest,
+    records: Iterable[Arrival],
+    skips: Mapping[int, Skip] | None = None,
+) -> Iterator[Range]:
     """The records after `highest`, repeats left out, in ranges of at most RANGE_ROWS rows or RANGE_BYTES.
 
-    `epoch`: of the topic. Raises RefusedError for a gap and for a record that cannot be read.
+    `epoch`: of the topic. `skips`: records of the partition that operators skip, by offset; they count for what they
+    count for in the sink. Raises RefusedError for a gap and for another record that cannot be read.
     """
     where = f"{log.topic}[{partition}]"
-    read = log.reader(epoch, where)
+    read = reader(log, epoch, where, skips)
     entries: list[Entry] = []
     rows = size = 0
     for record in records:
         entry = read(record)
-        if judge(highest, entry.origin, f"{where} offset {record.offset}") is Decision.DROP:
+        if entry is None or judge(highest, entry.origin, f"{where} offset {record.offset}") is Decision.DROP:
             continue
         highest = after(entry.origin)
         entries.append(entry)

@@ -1,25 +1,22 @@
 """Writes ranges to ClickHouse in a few threads; tries until it is acknowledged or the partition was taken away."""
 
-import logging
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from runtime.errors import RetryableError
+from runtime.retry import Attempts
 from sinks import metrics
 from sinks.adapters.tables import Tables
 from sinks.core.flow import Flow, Range
 from sinks.core.inserts import Insert
 from sinks.core.logs import LOGS
 
-log = logging.getLogger(__name__)
-
-FIRST_WAIT_S: Final = 0.2
-LONGEST_WAIT_S: Final = 5.0
 STANDSTILL_S: Final = 20.0
 """A process that stood still for longer may have lost its partitions and be a zombie; ClickHouse may have forgotten
 tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) lasts."""
@@ -69,7 +66,9 @@ class Writer:
 
     def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert, given_at: float) -> bool:
         """A token alone is trusted only on the first try of a process that knows that it is no zombie."""
-        wait_s, began, check = FIRST_WAIT_S, time.monotonic(), part.check
+        note = partial(self._note, part.where)
+        attempts = Attempts(f"{part.where}: insert into {insert.table}", notify=note)
+        began, check = time.monotonic(), part.check
         while flow.owned:
             check = check or flow.doubt or time.monotonic() - given_at > STANDSTILL_S
             try:
@@ -77,19 +76,22 @@ class Writer:
                 self.attempts += 1
             except RetryableError as error:
                 self.attempts += 1
-                log.warning("insert is tried again", extra={"where": part.where, "error": str(error)})
                 metrics.RETRIES.labels(insert.table).inc()
                 check = True
-                self.trouble[part.where] = str(error)
-                if self._stop.wait(wait_s):
+                if self._stop.wait(attempts.failed(error)):
                     return False
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
             else:
-                self.trouble.pop(part.where, None)
+                attempts.succeeded()
                 self._count(insert, check, time.monotonic() - began)
                 return True
-        self.trouble.pop(part.where, None)
+        note(None)
         return False
+
+    def _note(self, where: str, error: str | None) -> None:
+        if error is None:
+            self.trouble.pop(where, None)
+        else:
+            self.trouble[where] = error
 
     def _count(self, insert: Insert, check: bool, took_s: float) -> None:
         metrics.ROWS.labels(insert.table).inc(insert.rows.num_rows)

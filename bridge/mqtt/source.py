@@ -14,11 +14,12 @@ from bridge.mqtt.settings import MqttSettings, MqttUrl
 from bridge.writer import Writer
 from runtime.errors import RefusedError
 from runtime.lifecycle import guard
+from runtime.retry import RetryPolicy, retry_async
 from runtime.tasks import cancel
 
 log = logging.getLogger(__name__)
 
-_RETRY_S: Final = 0.5
+_RETRY: Final = RetryPolicy(first_s=0.5, longest_s=2.0, errors=(OSError,))
 _SHORT_S: Final = 2.0
 _FLAPS: Final = 3
 _QOS: Final = 1
@@ -93,14 +94,11 @@ class Source:
     async def _connect(self) -> None:
         """The first connection; gmqtt makes the later ones by itself."""
         url = self._settings.mqtt_url
-        while True:
-            try:
-                await self._client.connect(url.host, url.port, keepalive=self._settings.keepalive_s, raise_exc=False)
-            except OSError as error:
-                log.info("cannot connect to broker %s: %s; retrying", url, error)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
+        await retry_async(
+            lambda: self._client.connect(url.host, url.port, keepalive=self._settings.keepalive_s, raise_exc=False),
+            f"connection to the broker {url}",
+            _RETRY,
+        )
 
     def _on_connect(self, client: BridgeClient, session_present: int, reason: int, properties: Any) -> None:
         if not client.is_mqtt5:

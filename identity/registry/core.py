@@ -71,8 +71,8 @@ def change_role(known: Known, ids: Sequence[str], role: str, roles: Collection[s
     return [replace(known[device], role=role) for device in ids]
 
 
-def renew(known: Known, ids: Sequence[str]) -> list[Device]:
-    """The devices, to be given new tokens: the old ones end."""
+def enrolled(known: Known, ids: Sequence[str]) -> list[Device]:
+    """The devices, to be given new tokens or certificates."""
     _refuse(_twice(ids) + _not_active(known, ids))
     return [known[device] for device in ids]
 
@@ -97,7 +97,10 @@ def _taken(known: Known, device: str) -> list[str]:
     if found is None or found.state in (REMOVED, UNKNOWN):
         return []
     if found.is_active:
-        return [f"{device}: is enrolled already, with role {found.role}"]
+        return [
+            f"{device}: is enrolled already, with role {found.role}; `millrace device renew {device} --cert DIR` issues"
+            " another certificate"
+        ]
     return [f"{device}: is enrolled, in state {found.state!r}, which this release does not know; remove it first"]
 
 

@@ -86,7 +86,14 @@ class DeviceRegistry:
 
     def renew(self, ids: Sequence[str]) -> dict[str, str]:
         """New tokens by id; the old ones end. Raises RegistryError."""
-        return self._change(ids, lambda known, _: core.with_tokens(core.renew(known, ids)))
+        return self._change(ids, lambda known, _: core.with_tokens(core.enrolled(known, ids)))
+
+    def versions(self, ids: Sequence[str]) -> dict[str, int]:
+        """By id the offset of a device's newest record. Raises RegistryError unless all of them are enrolled."""
+        keys = {device_key(name).encode() for name in ids}
+        view = log.read(self._settings, lambda key, _: key in keys)
+        core.enrolled(_known(view), ids)
+        return {name: view.records[device_key(name).encode()].offset() or 0 for name in ids}
 
     def _change(
         self,

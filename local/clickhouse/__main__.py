@@ -19,7 +19,7 @@ from local.clickhouse.app import App
 from local.clickhouse.engine import Engine
 from local.clickhouse.protocol import Protocol
 from local.clickhouse.room import Room
-from local.clickhouse.sandbox import confine
+from local.clickhouse.sandbox import Confinement, confine
 from local.clickhouse.settings import Settings
 from runtime import logs
 from runtime.settings import load_or_exit
@@ -39,14 +39,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, known: dict[str, users.User], listening: socket.socket, no: str | None) -> None:
+async def _serve(
+    settings: Settings, known: dict[str, users.User], listening: socket.socket, confinement: Confinement
+) -> None:
+    no_readers = _no_readers(settings, confinement)
     began = time.monotonic()
     room = Room(HERE)
     room.watch()
     engine = Engine(room, settings.workers, settings.readers)
     log.info("engine is up", extra={"version": engine.version, "after_s": round(time.monotonic() - began, 2)})
     config = uvicorn.Config(
-        App(engine, known, no),
+        App(engine, known, no_readers, confinement.in_reach),
         http=Protocol,
         log_config=None,
         access_log=False,
@@ -56,16 +59,15 @@ async def _serve(settings: Settings, known: dict[str, users.User], listening: so
     await _Server(config).serve([listening])
 
 
-def _confine(settings: Settings) -> str | None:
-    """Give up files and network; why readers cannot be served, or None."""
-    found = confine(HERE)
+def _no_readers(settings: Settings, found: Confinement) -> str | None:
+    """Why users who only read are not served, or None."""
     if found.complete:
         log.info("the engine reaches its data and nothing else", extra={"landlock": True})
         return None
-    missing = " and ".join(what for what, has in (("files", found.files), ("the network", found.network)) if not has)
     why = (
-        f"This kernel keeps {missing} in reach of the engine (it needs Landlock, Linux 5.19 or later), so users who"
-        " only read are not served. MILLRACE_UNCONFINED_READERS=true serves them, and lets them read this user's files"
+        f"This kernel keeps {found.in_reach} in reach of the engine (it needs Landlock, Linux 5.19 or later), so users"
+        " who only read are not served. MILLRACE_UNCONFINED_READERS=true serves them, and lets them read this user's"
+        " files"
     )
     log.warning(why, extra={"served": settings.unconfined_readers})
     return None if settings.unconfined_readers else why
@@ -76,14 +78,14 @@ def main() -> None:
     logs.configure("clickhouse", level=settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     os.chdir(settings.folder)  # a `?`, `#` or `&` in its name would end a path of chdb's or of its configuration
-    known = users.load(HERE, settings.memory_bytes)
     room = Room(HERE)
     room.check()
+    known = users.load(HERE, settings.memory_bytes)
     users.write_configuration(HERE, settings.memory_bytes, room.keep_bytes)
     host, _, port = settings.listen.rpartition(":")
     listening = socket.create_server((host, int(port)), backlog=128)
-    no_readers = _confine(settings)
-    asyncio.run(_serve(settings, known, listening, no_readers))
+    confinement = confine(HERE)
+    asyncio.run(_serve(settings, known, listening, confinement))
     log.info("stopped")
     sys.stderr.flush()
     os._exit(0)  # the interpreter's own end can crash in the engine's destructors

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from local.clickhouse import allowed, errors, formats, sql, users
 from local.clickhouse.answers import Answer, Send
 from local.clickhouse.engine import Connection, Engine, Session
@@ -17,11 +19,15 @@ log = logging.getLogger(__name__)
 class App:
     """ClickHouse's HTTP interface over an engine, for the users given."""
 
-    def __init__(self, engine: Engine, known: Mapping[str, users.User], readers: str | None = None) -> None:
-        """`readers`: why readers are not served; None: they are."""
+    def __init__(
+        self, engine: Engine, known: Mapping[str, users.User], readers: str | None = None, in_reach: str = ""
+    ) -> None:
+        """`readers`: why readers are not served; None: they are. `in_reach`: what the kernel does not keep from the
+        engine (sandbox.py)."""
         self._engine = engine
         self._users = known
         self._no_readers = readers
+        self._confinement = orjson.dumps({"in_reach": in_reach, "readers_served": readers is None})
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -56,6 +62,8 @@ class App:
             exchange.path == "/" and not exchange.has_body and "query" not in exchange.query
         ):
             await answer.text(200, b"Ok.\n")
+        elif exchange.path == "/confinement":
+            await answer.text(200, self._confinement)  # a page of our own, for `millrace doctor`
         elif exchange.path != "/":
             await answer.text(
                 404, b"There is no such page: statements go to /, and /ping answers whether the server is up.\n"

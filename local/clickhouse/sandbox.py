@@ -50,6 +50,11 @@ class Confinement:
     def complete(self) -> bool:
         return self.files and self.network
 
+    @property
+    def in_reach(self) -> str:
+        """What the engine can reach although it should not, for messages; empty where the confinement is complete."""
+        return " and ".join(what for what, kept in (("files", self.files), ("the network", self.network)) if not kept)
+
 
 def confine(folder: Path, version: int | None = None) -> Confinement:
     """Keep `folder`/db and `folder`/tmp to write, `folder`/etc and Python's packages to read, and no environment.

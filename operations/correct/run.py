@@ -1,6 +1,6 @@
 """A correction from its beginning to its end, and the dry run, which changes nothing at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -26,13 +26,16 @@ from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError
 from runtime.kafka import topics
 from runtime.kafka.log import LogReader
+from runtime.kafka.skips import read_skips
 from runtime.settings import KafkaSettings
 from schemas.control import Device
+from schemas.errors import ContractError
 from schemas.headers import Version
+from schemas.skips import Skip
 from schemas.topics import RAW, READINGS
 from sinks.stored import START, Arrival, Insert, arrivals, inserts, ranges, refuse_cluster, sources
 from streams.access import reprocess
-from streams.access.reprocess import LOGIC_VERSION, InForce, Reprocessor
+from streams.access.reprocess import LOGIC_VERSION, STAGE, InForce, Reprocessor
 
 READINGS_TABLE: Final = "readings"
 COMPARED_MESSAGES: Final = 1_000_000
@@ -181,12 +184,13 @@ class Decoded:
 
 
 def _decoded(db: ClickHouse, kafka: KafkaSettings, wanted: list[Span], report: Report) -> Iterator[Decoded]:
+    orders = read_skips(kafka)
     with LogReader(kafka) as reader:
         for span in wanted:
             _refuse_lost(reader, span)
         for span in wanted:
-            rows = 0
-            for part in _of_span(db, reader, span):
+            rows, skips = 0, orders.stage(STAGE, span.partition, span.epoch)
+            for part in _of_span(db, reader, span, skips):
                 rows += sum(insert.rows.num_rows for insert in part.inserts)
                 yield part
             report(Step(f"{RAW}[{span.partition}]", rows, "readings decoded"))
@@ -201,18 +205,24 @@ def _refuse_lost(reader: LogReader, span: Span) -> None:
         )
 
 
-def _of_span(db: ClickHouse, reader: LogReader, span: Span) -> Iterator[Decoded]:
+def _of_span(db: ClickHouse, reader: LogReader, span: Span, skips: Mapping[int, Skip]) -> Iterator[Decoded]:
     source = sources()[READINGS]
-    access = Reprocessor(span.epoch, span.partition, _in_force(db, span))
+    access = Reprocessor(span.epoch, span.partition, _in_force(db, span), skips)
     records = arrivals(reader.records(RAW, {span.partition: (span.first, span.last + 1)}))
-    for part in ranges(source, span.epoch, span.partition, START, _answers(access, records)):
+    for part in ranges(source, span.epoch, span.partition, START, _answers(access, span, records)):
         yield Decoded(part.end - 1, list(inserts(source, part, READINGS_TABLE, NEW)))
 
 
-def _answers(access: Reprocessor, records: Iterator[Arrival]) -> Iterator[Arrival]:
+def _answers(access: Reprocessor, span: Span, records: Iterator[Arrival]) -> Iterator[Arrival]:
     """Under the offsets of the raw records."""
     for record in records:
-        answer = access.answer(record.offset, record.headers, record.value)
+        try:
+            answer = access.answer(record.offset, record.headers, record.value)
+        except ContractError as error:
+            raise RefusedError(
+                f"{RAW}[{span.partition}] offset {record.offset}: access of this version cannot read it: {error}."
+                " Nothing was changed. Choose a time without it (--from, --to)"
+            ) from error
         if answer is not None:
             yield Arrival(record.offset, record.appended_ms, *answer)
 

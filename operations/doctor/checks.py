@@ -3,14 +3,17 @@
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from cryptography import x509
@@ -81,6 +84,7 @@ class Checks:
             "services": self.services,
             "reachability": self.reachability,
             "certificates": self.certificates,
+            "confinement": self.confinement,
             "topics": self.topics,
             "control": self.control,
             "time": self.time,
@@ -128,6 +132,19 @@ class Checks:
                 yield judge.certificate(f"{scheme} at {address}", _days_left(presented(address)))
         if self._settings.ca_file is not None and self._settings.ca_file.exists():
             yield judge.certificate("the devices' authority", _days_left(self._settings.ca_file.read_bytes()))
+
+    def confinement(self) -> Iterator[Finding]:
+        """Of a local platform only; a ClickHouse server, whose users have rights of their own, has no such page."""
+        server = endpoint(self._settings)
+        if status.read(self._data) is None or server.secure:
+            return
+        with closing(HTTPConnection(server.host, server.port, timeout=_CONNECT_S)) as connection:
+            connection.request("GET", "/confinement")
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status == HTTPStatus.OK:
+            found = orjson.loads(body)
+            yield judge.confinement(found["in_reach"], found["readers_served"])
 
     def topics(self) -> Iterator[Finding]:
         registered = topics.recorded(self._settings)

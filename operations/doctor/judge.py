@@ -71,6 +71,16 @@ def disk(where: str, free_bytes: int, total_bytes: int) -> Finding:
     return Finding("disk", level, what, "" if level is Level.OK else "make room: docs/runbooks/DiskFilling.md")
 
 
+def confinement(in_reach: str, readers_served: bool) -> Finding:
+    """Of the local ClickHouse. `in_reach`: what the kernel does not keep from its engine, empty where all is well."""
+    if not in_reach:
+        return Finding("confinement", Level.OK, "the local ClickHouse's engine reaches its own data only")
+    lost = "those of users who only read, too" if readers_served else "users who only read (analyst) are not served"
+    what = f"the kernel does not confine the local ClickHouse: its users' statements can reach {in_reach}; {lost}"
+    do = "switch on Landlock (Linux 5.19 or later, best 6.7): docs/security.md, Confinement"
+    return Finding("confinement", Level.WARN, what, do)
+
+
 def unfinished(restore: str | None, correction: tuple[Correction, str] | None) -> Iterator[Finding]:
     """`restore`: the back-up whose restore broke off; `correction`: the one that broke off, and its phase."""
     if restore is not None:

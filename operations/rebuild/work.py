@@ -8,8 +8,10 @@ from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.errors import RefusedError, RetryableError
 from runtime.kafka.log import LogReader
+from runtime.kafka.skips import read_skips
 from runtime.settings import KafkaSettings
 from schemas.control import TopicFacts
+from schemas.skips import Skips
 from sinks.stored import ROW_NAMES, START, Highest, Log, Tables, arrivals, inserts, ranges
 
 INTO: Final = "_rebuilt"
@@ -117,18 +119,20 @@ class Rebuild:
         rows = 0
         for _ in range(_MOST_PASSES):
             began = time.monotonic()
-            rows += sum(self._follow(part) for part in self.partitions)
+            skips = read_skips(self.broker)
+            rows += sum(self._follow(part, skips) for part in self.partitions)
             if time.monotonic() - began < PASS_S:
                 return rows
         raise RetryableError(f"{self.table}: the log grows faster than it is read; try again when less comes in")
 
-    def _follow(self, part: Partition) -> int:
+    def _follow(self, part: Partition, orders: Skips) -> int:
         end = self.stored(part.number)
         if end <= part.next:
             return 0
         rows = 0
         records = arrivals(self.reader.records(self.log.topic, {part.number: (part.next, end)}))
-        for piece in ranges(self.log, self.facts.epoch, part.number, part.highest, records):
+        skips = orders.topic(self.log.topic, part.number, self.facts.epoch)
+        for piece in ranges(self.log, self.facts.epoch, part.number, part.highest, records, skips):
             for insert in inserts(self.log, piece, self.table, self.into):
                 self.tables.insert(insert, check=False)
                 rows += insert.rows.num_rows

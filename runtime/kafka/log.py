@@ -68,6 +68,7 @@ class LogReader:
         self.close()
 
     def close(self) -> None:
+        self._current = None  # a read that an error broke off is collected later
         self.consumer.close()
 
     def partitions(self, topic: str) -> list[int]:

@@ -10,10 +10,12 @@ from runtime.kafka.skips import read_skips
 from runtime.stage.contract import Record
 from schemas import readings
 from schemas import topics as names
-from schemas.headers import Counts, raw_data
-from schemas.skips import declared
+from schemas.errors import ContractError
+from schemas.headers import Counts, Headers, raw_data
+from schemas.skips import Skip, declared
 from schemas.vocabulary import Kind, Verdict
 from streams.access.core.stage import AccessStage
+from streams.access.reprocess import Reprocessor
 from streams.aggregate.core.stage import AggregateStage
 from streams.presence.core.stage import PresenceStage
 from tests.access.support import data, message, tick
@@ -37,6 +39,18 @@ def test_a_skipped_record_becomes_as_many_dead_letters_as_its_headers_declare() 
     assert batch.column("verdict").to_pylist() == [Verdict.DEAD_LETTER] * 7
     assert set(batch.column("reason").to_pylist()) == {"skipped: by hand"}
     assert batch.column("raw_row").to_pylist() == list(range(7))
+
+
+@pytest.mark.parametrize("given", [raw_data(3), [("kind", b"data"), ("kind", b"tick")], []])
+def test_a_record_that_access_skipped_is_answered_the_same_when_it_is_decoded_again(given: Headers) -> None:
+    access = AccessStage()
+    record = Record(0, 4, 0, 4, Kind.DATA, dict(given), b"garbage")
+    (once,) = access.create(0).apply(access.skipped(record, "by hand"))
+    answer = Reprocessor(0, 0, (), {4: Skip(names.RAW, "by hand", 0)}).answer(4, given, b"garbage")
+    assert answer is not None and answer[1] == once.value
+    assert Counts.parse(dict(answer[0])) == Counts.parse(dict(once.headers))
+    with pytest.raises(ContractError):
+        Reprocessor(0, 0, ()).answer(4, given, b"garbage")
 
 
 def test_stages_behind_access_take_the_dead_letters_of_a_skipped_record_and_hear_no_device() -> None:

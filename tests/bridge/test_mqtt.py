@@ -293,6 +293,18 @@ def test_the_bridge_outlives_its_broker(
     wait(service.ready, "the bridge to be ready again")
 
 
+def test_a_bridge_that_starts_before_its_broker_says_so_once_and_connects_when_it_is_there(
+    bridge: Callable[..., Service], broker: MosquittoServer
+) -> None:
+    broker.stop()
+    service = bridge().start(ready=False)
+    wait(lambda: "connection to the broker" in service.log.read_text(), "a first failure")
+    wait(lambda: not service.ready(), "an answer that it is not ready")
+    broker.start()
+    wait(service.ready, "the bridge to be ready")
+    assert service.log.read_text().count("trying again") == 1
+
+
 def test_sigterm_drains_and_the_session_keeps_what_comes_meanwhile(
     bridge: Callable[..., Service], broker: MosquittoServer, raw: RawReader
 ) -> None:

@@ -30,6 +30,8 @@ from monitoring.receivers import ReceiverSettings
 from operations.backup import BackupSettings
 from operations.doctor import DoctorSettings
 from runtime.clickhouse.settings import ClickHouseSettings
+from runtime.errors import RetryableError
+from runtime.retry import RetryPolicy
 from runtime.settings import KafkaSettings
 from streams.access.policy import shipped
 
@@ -65,6 +67,7 @@ COMMANDS: dict[str, Case] = {
     "device remove": Case(("d-1",), K),
     "device role": Case(("d-1", "--role", "meter"), K),
     "device token": Case(("d-1",), K),
+    "device renew": Case(("d-1", "--cert", "/nowhere"), K),
     "policy check": Case(("{folder}/policy.yaml",), alone=True),
     "policy apply": Case(("{folder}/policy.yaml",), K),
     "policy show": Case((), K),
@@ -205,6 +208,22 @@ def test_a_wrong_setting_is_named_and_no_traceback(name: str, files: Path, silen
                 check(call(name, files, right | {setting: value}), Exit.CONFIG, setting)
                 tried += 1
     assert tried
+
+
+def test_init_waits_for_kafka_only_so_long_and_says_what_it_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cli.init._PATIENCE", RetryPolicy(first_s=0.01, longest_s=0.01, deadline_s=0.1))
+    monkeypatch.setenv("MILLRACE_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    monkeypatch.setenv("MILLRACE_CLICKHOUSE_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("cli.init.topics.ensure", _away)
+    found = CliRunner().invoke(millrace, ["init"], standalone_mode=False)
+    assert isinstance(found.exception, RetryableError)
+    assert caplog.messages == ["topics: Kafka is away; trying again"]
+
+
+def _away(*_given: object) -> None:
+    raise RetryableError("Kafka is away")
 
 
 @pytest.mark.parametrize("name", [n for n in SPEAKING if n not in ("notify", "doctor", "init")])

@@ -14,10 +14,13 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from cli.device import device
+from cli.device import AUTHORITY, device
 from cli.errors import NotInForceError
+from identity import revocation
+from identity.authority import Authority
 from identity.registry.core import RegistryError
 from identity.registry.store import DeviceRegistry
+from identity.renewal import renew
 from runtime.errors import RetryableError
 from runtime.kafka import clients, topics
 from runtime.kafka.topics import read_control
@@ -99,6 +102,80 @@ def test_certificates_are_signed_by_the_platforms_authority(run: Run, tmp_path: 
     again = run("add", "cert-2", "cert-1", "--role", "meter", "--cert", str(folder))
     assert isinstance(again.exception, RegistryError) and "cert-1.key: is there already" in str(again.exception)
     assert "cert-2" not in run("list").output
+
+
+def _serial(file: Path) -> int:
+    return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
+
+
+def _revoked(tmp_path: Path) -> set[int]:
+    file = tmp_path / "data" / AUTHORITY / revocation.CRL
+    return {one.serial_number for one in x509.load_pem_x509_crl(file.read_bytes())} if file.exists() else set()
+
+
+def test_a_renewed_certificate_leaves_the_enrolment_and_the_old_certificate_valid_until_the_enrolment_ends(
+    run: Run, settings: KafkaSettings, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run("add", "renew-1", "--role", "meter", "--cert", str(first)).exit_code == 0
+    before = DeviceRegistry(settings).device("renew-1")
+    done = run("renew", "renew-1", "--cert", str(second))
+    assert (done.exit_code, done.stdout) == (0, f"renewed 1: {second}\n"), done.output
+    assert DeviceRegistry(settings).device("renew-1") == before, "role and token stay"
+    old, new = _serial(first / "renew-1.crt"), _serial(second / "renew-1.crt")
+    authority = x509.load_pem_x509_certificate((second / "ca.crt").read_bytes())
+    x509.load_pem_x509_certificate((second / "renew-1.crt").read_bytes()).verify_directly_issued_by(authority)
+    assert stat.S_IMODE((second / "renew-1.key").stat().st_mode) == 0o600
+    assert old != new and _revoked(tmp_path) == set()
+    assert run("remove", "renew-1").exit_code == 0
+    assert _revoked(tmp_path) == {old, new}, "the end of the enrolment ends both"
+
+
+def test_a_renewal_that_revokes_ends_the_earlier_certificates_only(run: Run, tmp_path: Path) -> None:
+    folders = [tmp_path / str(n) for n in range(3)]
+    assert run("add", "renew-2", "renew-3", "--role", "meter", "--cert", str(folders[0])).exit_code == 0
+    assert run("renew", "renew-2", "--cert", str(folders[1])).exit_code == 0
+    done = run("renew", "renew-2", "--cert", str(folders[2]), "--revoke")
+    assert done.exit_code == 0 and "give it" in done.stderr, "no broker of this machine: what the operator has to do"
+    assert _revoked(tmp_path) == {_serial(folder / "renew-2.crt") for folder in folders[:2]}
+
+
+def test_only_enrolled_devices_are_renewed_and_no_key_is_written_over(run: Run, tmp_path: Path) -> None:
+    run("add", "renew-4", "renew-5", "--role", "meter", "--cert", str(tmp_path / "first"))
+    run("remove", "renew-5")
+    refused = run("renew", "renew-4", "renew-5", "renew-6", "--cert", str(tmp_path / "new")).exception
+    assert str(refused) == "renew-5: was removed\nrenew-6: no such device"
+    assert list((tmp_path / "new").iterdir()) == []
+    again = run("renew", "renew-4", "--cert", str(tmp_path / "first")).exception
+    assert "renew-4.key: is there already" in str(again)
+    enrolled = str(run("add", "renew-4", "--role", "meter").exception)
+    assert "is enrolled already, with role meter; `millrace device renew renew-4 --cert DIR`" in enrolled
+
+
+class Overtaken(Authority):
+    """Somebody ends the enrolment, and enrols the id again, while a certificate is issued."""
+
+    registry: DeviceRegistry
+    again: bool
+
+    def issue_client(self, cn: str, days: int = 825) -> tuple[bytes, bytes]:
+        self.registry.remove([cn])
+        if self.again:
+            self.registry.register([Device(cn, "meter")])
+        return super().issue_client(cn, days)
+
+
+@pytest.mark.parametrize(("again", "why"), [(False, "was removed"), (True, "was changed meanwhile")])
+def test_an_enrolment_that_ends_meanwhile_gets_no_certificate(
+    settings: KafkaSettings, tmp_path: Path, again: bool, why: str
+) -> None:
+    registry, id = DeviceRegistry(settings), f"overtaken-{again:d}"
+    registry.register([Device(id, "meter")])
+    authority = Overtaken.open(tmp_path)
+    authority.registry, authority.again = registry, again  # type: ignore[attr-defined]
+    with pytest.raises(RegistryError, match=why):
+        renew(registry, authority, [id])
+    assert revocation.revoke(tmp_path, {id}) == [id], "it is noted, so that what ends the next enrolment revokes it"
 
 
 def test_mistakes_are_told_in_lines_without_a_traceback(settings: KafkaSettings, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_every_mistake_is_told_at_once() -> None:
     assert mistakes(core.add, KNOWN, wanted, ROLES) == [
         "twin: is given 2 times",
         "'Upper/Case': a device id must match [a-z0-9-]{1,64}",
-        "meter-1: is enrolled already, with role meter",
+        "meter-1: is enrolled already, with role meter; `millrace device renew meter-1 --cert DIR` issues another"
+        " certificate",
         "a: the policy has no role 'metre'; it has gateway, meter",
         "b: role 'no role' must match [A-Za-z0-9_.-]{1,64}",
         "c: cannot be its own parent",

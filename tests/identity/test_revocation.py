@@ -100,6 +100,24 @@ def test_an_old_certificate_does_not_work_again_after_its_id_was_enrolled_anew(
     assert old.connect(port) is None and new.connect(port) is not None, "a restart knows the list"
 
 
+def test_a_renewed_certificate_works_beside_the_old_one_until_that_is_revoked(
+    broker: Server[Mosquitto], tmp_path: Path, opened: list[socket.socket]
+) -> None:
+    port = broker.engine.tls_port
+    old = Client(tmp_path, "renewed", opened)
+    earlier = revocation.serials(tmp_path / AUTHORITY, {"renewed"})
+    new = Client(tmp_path, "renewed", opened)
+    assert new.connect(port) is not None
+    connected = old.connect(port)
+    assert connected is not None, "no gap: both are valid"
+    assert certificates.end(tmp_path, ["renewed"], earlier) == (1, "")
+    assert closed(connected)
+    until(lambda: old.connect(port) is None, 20, "the broker has read the list")
+    assert new.connect(port) is not None
+    assert certificates.end(tmp_path, ["renewed"]) == (1, ""), "the new one ends with the enrolment"
+    until(lambda: new.connect(port) is None, 20, "the broker has read the list")
+
+
 def test_expired_certificates_leave_the_notes_and_a_torn_line_is_passed_over(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path)
     authority.issue_client("gone", days=0)

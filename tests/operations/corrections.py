@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from operations import stages
 from runtime.clickhouse.client import ClickHouse
 from runtime.stage.contract import Record
 from schemas import headers, ipc, raw, readings
@@ -17,6 +18,7 @@ from schemas.control import POLICY_KEY
 from schemas.headers import Provenance, Version
 from schemas.topics import RAW, READINGS
 from schemas.vocabulary import Kind, Transport
+from streams.access.core.stage import AccessStage
 from streams.access.core.state import State
 from streams.access.decode import Decoder
 from streams.access.policy import check, shipped
@@ -39,7 +41,9 @@ class Access:
         self.stand.send(RAW, self.partition, list(given), value)
         self.stand.producer.flush()  # an answer is never appended before what it answers
         found = headers.table(given)
-        record = Record(self.partition, self.offset, self.epoch, self.offset, headers.kind_of(found), found, value)
+        self._answer(Record(self.partition, self.offset, self.epoch, self.offset, headers.kind_of(found), found, value))
+
+    def _answer(self, record: Record) -> None:
         (answer,) = self.state.apply(record)
         told = answer.value
         if self.wrong and record.kind is Kind.DATA:
@@ -56,6 +60,18 @@ class Access:
         rows += [self._row(now, self.seq, b"{"), rows[0]]
         self.seq += 1
         self._data(rows)
+
+    def skip(self, messages: int) -> None:
+        """A record that nobody can read and that declares so many messages, skipped by an operator's order."""
+        given = headers.raw_data(messages)
+        self.stand.send(RAW, self.partition, list(given), b"garbage")
+        self.stand.producer.flush()
+        stages.skip(self.stand.kafka_settings, "access", self.partition, self.offset, "written by hand")
+        record = Record(
+            self.partition, self.offset, self.epoch, self.offset, Kind.DATA, headers.table(given), b"garbage"
+        )
+        self._answer(AccessStage().skipped(record, "written by hand"))
+        self.tick()
 
     def garble(self) -> None:
         """A record of one message that cannot be decoded."""
@@ -134,13 +150,19 @@ def right(found: Counter[tuple[Any, ...]], span: range) -> Counter[tuple[Any, ..
 
 
 @contextmanager
-def a_bad_hour(stand: Stand) -> Iterator[tuple[list[Access], range, list[str]]]:
-    """Good, wrong and good again: the writers, the offsets of the wrong records, the options that name their time."""
+def a_bad_hour(stand: Stand, skipped: int = 0) -> Iterator[tuple[list[Access], range, list[str]]]:
+    """Good, wrong and good again: the writers, the offsets of the wrong records, the options that name their time.
+
+    `skipped`: among the wrong ones, so many messages of a record that an operator skips.
+    """
     parts = [Access(stand, p) for p in range(2)]
     say(parts, 10)
     time.sleep(0.01)
     since, first = datetime.now(UTC), parts[0].offset
     say(parts, 10, wrong=True)
+    if skipped:
+        parts[0].skip(skipped)
+        say(parts[1:], 1, wrong=True)
     time.sleep(0.01)
     until, end = datetime.now(UTC), parts[0].offset
     time.sleep(0.01)

@@ -1,5 +1,6 @@
 """Readings that an old decoder got wrong, decoded again while the sink goes on, against real Kafka and ClickHouse."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+from operations import stages
 from operations.correct import phases
 from runtime.kafka import clients
-from schemas.topics import RAW
-from tests.operations.conftest import Command
-from tests.operations.corrections import COLUMNS, a_bad_hour, database, held, right, say, settled
+from schemas.skips import Skips
+from schemas.topics import AGGREGATES, RAW, READINGS
+from tests.operations.conftest import Command, flowing, tick
+from tests.operations.corrections import COLUMNS, Access, a_bad_hour, database, held, right, say, settled
 from tests.operations.flows import findings, ok
 from tests.sinks.conftest import Stand
 
@@ -38,6 +41,69 @@ def test_a_correction_replaces_what_was_wrong_and_nothing_else(
         say(parts, 5)
         settled(stand, parts)
         assert findings(stand) == []
+
+
+def test_a_record_that_access_skipped_ends_no_correction_rebuild_verification_or_replay(
+    make_stand: Callable[..., Stand], command: Command
+) -> None:
+    stand = make_stand(2)
+    with a_bad_hour(stand, skipped=7) as (parts, span, words):
+        before, refused = held(stand), _dead_letters(stand)
+        assert sum("skipped: written by hand" in row for row in refused) == 7
+        ok(command(stand, *words, "--dry-run"))
+        ok(command(stand, *words))
+        assert held(stand) == right(before, span) != before
+        assert findings(stand) == []
+        replay = command(stand, "replay", "dead-letters", "--since", "1h", "--reason", "skipped", "--json")
+        assert json.loads(replay.output.splitlines()[-1]) == {"found": {"skipped": 7}, "left_out": 7, "sent": 0}
+        with flowing(lambda: _tick(parts)):
+            ok(command(stand, "rebuild", "dead_letters", "--drop"))
+        assert _dead_letters(stand) == refused
+        assert findings(stand) == []
+
+
+def test_garbage_that_the_sink_skipped_ends_no_rebuild_and_no_verification(
+    make_stand: Callable[..., Stand], command: Command
+) -> None:
+    stand = make_stand(1)
+    (chain,) = stand.chains
+    chain.flow(3)
+    for topic in (READINGS, AGGREGATES):
+        stand.send(topic, 0, [], b"garbage")
+        stand.producer.flush()
+        end = clients.consumer(stand.kafka_settings, "end").get_watermark_offsets(TopicPartition(topic, 0), 10)[1]
+        stages.skip(stand.kafka_settings, "aggregate" if topic == READINGS else topic, 0, end - 1, "by hand")
+    chain.flow(3)
+    stand.sink()
+    stand.check()
+    assert findings(stand) == []
+    for table in ("readings", "aggregates_1m"):
+        with flowing(lambda: tick(stand)):
+            ok(command(stand, "rebuild", table, "--drop"))
+    stand.check()
+
+
+def test_a_record_that_access_cannot_read_changes_nothing_and_names_the_offset(
+    make_stand: Callable[..., Stand], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = make_stand(2)
+    with a_bad_hour(stand, skipped=7) as (_parts, _span, words):
+        before = held(stand)
+        monkeypatch.setattr("operations.correct.run.read_skips", lambda _settings: Skips())
+        refused = str(command(stand, *words).exception)
+        assert f"{RAW}[0] offset " in refused and "Nothing was changed. Choose a time without it" in refused
+        assert held(stand) == before
+
+
+def _dead_letters(stand: Stand) -> Counter[tuple[Any, ...]]:
+    with database(stand) as db:
+        return Counter(db.rows("SELECT raw_partition, raw_offset, raw_row, reason FROM dead_letters"))
+
+
+def _tick(parts: list[Access]) -> None:
+    for part in parts:
+        part.tick()
+    parts[0].stand.producer.flush(1)
 
 
 @pytest.mark.chaos

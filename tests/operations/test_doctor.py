@@ -1,11 +1,18 @@
 """What `millrace doctor` calls right and wrong. Against a running platform: tests/cli/test_commands.py."""
 
+import re
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from local.engines.clickhouse import ClickHouse
+from local.ports import free
+from local.programs import Program
 from operations.doctor import DoctorSettings, control_records, judge
 from operations.doctor.checks import Checks
 from operations.doctor.judge import Finding, Level
@@ -15,6 +22,7 @@ from runtime.errors import RetryableError
 from runtime.kafka.topics import Plan
 from schemas.control import Device
 from streams.presence import rules
+from tests.servers import Server
 
 PLAN = Plan("telemetry.raw", 4, {"message.timestamp.type": "LogAppendTime", "min.insync.replicas": "2"})
 RIGHT = dict(PLAN.config)
@@ -43,6 +51,50 @@ RIGHT = dict(PLAN.config)
 def test_each_fact_has_its_finding_and_says_what_to_do(finding: Finding, level: Level, text: str) -> None:
     assert (finding.level, text in finding.what) == (level, True), finding
     assert bool(finding.do) == (level is not Level.OK)
+
+
+class Unconfined(ClickHouse):
+    """The local ClickHouse on a kernel without Landlock."""
+
+    served: ClassVar[str] = "false"
+
+    def program(self) -> Program:
+        program = super().program()
+        code = (
+            "from local.clickhouse import landlock; landlock.abi = lambda: 0\n"
+            "from local.clickhouse.__main__ import main; main()"
+        )
+        environment = {**program.environment, "MILLRACE_UNCONFINED_READERS": self.served}
+        return replace(program, argv=(sys.executable, "-c", code), environment=environment)
+
+
+class UnconfinedAndServed(Unconfined):
+    served = "true"
+
+
+@pytest.mark.parametrize(
+    ("engine", "level", "what"),
+    [
+        (ClickHouse, Level.OK, "reaches its own data only"),
+        (Unconfined, Level.WARN, r"can reach files.*; users who only read \(analyst\) are not served"),
+        (UnconfinedAndServed, Level.WARN, r"can reach files.*; those of users who only read, too"),
+    ],
+)
+def test_a_local_clickhouse_that_no_kernel_confines_does_not_go_unnoticed(
+    tmp_path: Path, engine: type[ClickHouse], level: Level, what: str
+) -> None:
+    server = Server(engine(tmp_path / "clickhouse", free()[0]))
+    server.start()
+    try:
+        checks = Checks(DoctorSettings(clickhouse_url=server.engine.url), tmp_path)
+        assert list(checks.confinement()) == [], "no local platform"
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "status.json").write_text('{"services": []}')
+        (found,) = checks.confinement()
+    finally:
+        server.kill()
+    assert (found.level, bool(found.do)) == (level, level is not Level.OK)
+    assert re.search(what, found.what), found.what
 
 
 def _topic(registered: object, live: object, **config: str) -> list[tuple[Level, str]]:

@@ -1,5 +1,8 @@
 """When an insert asks which rows are there already, and when its token is enough."""
 
+import threading
+from collections.abc import Callable
+
 from runtime.errors import RetryableError
 from runtime.stage.provenance import START
 from schemas.vocabulary import Kind
@@ -12,6 +15,7 @@ from sinks.metrics import DelayHistogram
 from sinks.writer import Writer
 from tests.sinks.busy import busy
 from tests.sinks.flows import RULE, flow, log_of, ranges_of
+from tests.support.waiting import wait_for
 
 
 class Recorder:
@@ -81,3 +85,45 @@ def test_the_delay_of_each_anomaly_is_observed() -> None:
     observed = {s.name: s.value for family in delays.collect() for s in family.samples}
     assert observed["delay_count"] == chain.stages.expected.tables["anomalies"].total() > 0
     assert observed["delay_sum"] < 60 * observed["delay_count"]
+
+
+class Away(Recorder):
+    """Tables that are never there. `then` is done upon each try."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__(failures=1_000_000)
+        self._then = then
+
+    def insert(self, insert: Insert, check: bool) -> None:
+        self._then()
+        super().insert(insert, check)
+
+
+def test_nothing_more_is_inserted_for_a_partition_that_was_taken_away() -> None:
+    of, part = _second_range()
+    tables = Away(lambda: setattr(of, "owned", False))
+    writer = Writer(tables, {}, threads=1)  # type: ignore[arg-type]
+    assert writer.write(of, part).result(30) is False
+    assert len(tables.asked) == 1
+    assert writer.trouble == {}, "it is another sink's trouble now"
+    writer.close()
+
+
+def test_a_stop_does_not_wait_for_a_clickhouse_that_is_away_and_readiness_says_why_until_then() -> None:
+    of, part = _second_range()
+    tried = threading.Event()
+    writer = Writer(Away(tried.set), {}, threads=1)  # type: ignore[arg-type]
+    found = writer.write(of, part)
+    assert tried.wait(30)
+    wait_for(lambda: writer.trouble == {part.where: "away"}, "the reason", 30)
+    writer.give_up()
+    assert found.result(30) is False
+    writer.close()
+
+
+def test_trouble_ends_with_the_insert_that_succeeds() -> None:
+    of, part = _second_range()
+    writer = Writer(Recorder(failures=2), {}, threads=1)  # type: ignore[arg-type]
+    assert writer.write(of, part).result(30)
+    assert writer.trouble == {}
+    writer.close()
