@@ -57,7 +57,7 @@ def _confine(settings: Settings) -> str | None:
     """Give up files and network; why readers cannot be served, or None."""
     found = confine(HERE)
     if found.complete:
-        log.info("the engine reaches its data and nothing else", extra={"landlock": True})
+        log.info("the engine is confined to its data folder", extra={"landlock": True})
         return None
     missing = " and ".join(what for what, has in (("files", found.files), ("the network", found.network)) if not has)
     why = (

@@ -14,7 +14,7 @@ READINGS = Counter("millrace_access_readings_total", "readings of accepted messa
 MISSING = Counter("millrace_access_missing_total", "missing seq numbers: messages lost before they reached the bridge")
 REPLAYED = Counter("millrace_access_replayed_total", "messages that were replays of denied or dead-lettered ones")
 EVENTS = Counter("millrace_access_events_total", "event rows: accepted messages outside of telemetry, and connects")
-UNTOLD = Counter("millrace_access_untold_total", "platform rows (connects, disconnects) that could not be read")
+UNREADABLE = Counter("millrace_access_untold_total", "platform rows (connects, disconnects) that could not be read")
 FALLBACKS = Counter(
     "millrace_access_decode_fallbacks_total", "records decoded message by message because the batch path failed"
 )
@@ -42,7 +42,7 @@ def observe(seen: Seen, now_s: float) -> None:
     for name, counter in _BY_COUNT.items():
         if count := getattr(seen.counts, name):
             counter.inc(count)
-    UNTOLD.inc(seen.untold)
+    UNREADABLE.inc(seen.unreadable)
     FALLBACKS.inc(seen.fallback)
     for rule, count in seen.rules.items():
         REFUSED.labels(rule).inc(count)
