@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from runtime.probes import DELAY_BUCKETS_S
 
-MESSAGES = Counter("millrace_bridge_messages", "Messages taken in.")
+MESSAGES = Counter("millrace_bridge_messages", "Messages received.")
 BYTES = Counter("millrace_bridge_bytes", "Bytes received, as sent over the network.", unit="bytes")
 ACKNOWLEDGED = Counter("millrace_bridge_acknowledged", "Messages stored in Kafka and acknowledged to their sender.")
 RECORDS = Counter("millrace_bridge_records", "Records written to telemetry.raw.")

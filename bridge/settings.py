@@ -10,8 +10,8 @@ from runtime.settings import setting
 class WriterSettings:
     """Part of a bridge's settings; bridge.writer reads it."""
 
-    linger_ms: int = setting(100, doc="longest wait of a row for others to batch with, milliseconds", low=1, high=5_000)
-    record_rows: int = setting(1_000, doc="rows a partition at which a group closes early", low=1, high=100_000)
+    linger_ms: int = setting(100, doc="longest time that a row waits for its batch, milliseconds", low=1, high=5_000)
+    record_rows: int = setting(1_000, doc="rows per partition at which a group closes early", low=1, high=100_000)
     group_bytes: int = setting(4 << 20, doc="bytes at which a group closes early", low=1 << 16, high=256 << 20)
     record_bytes: int = setting(900_000, doc="most bytes of rows in one Kafka record", low=10_000, high=1_500_000)
     payload_bytes: int = setting(1_500_000, doc="longest payload kept whole", low=1_024, high=1_500_000)

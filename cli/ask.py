@@ -17,6 +17,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise NotConfirmedError(f"{question} There is no terminal to ask: --yes says yes. Nothing was changed")
+        raise NotConfirmedError(f"{question} There is no terminal for confirmation: use --yes. Nothing was changed")
     if not click.confirm(question, err=True):
         raise NotConfirmedError("nothing was changed")

@@ -29,23 +29,21 @@ def backup(folder: Path, data: Path) -> None:
 
 @click.command()
 @_folder
-@click.option(
-    "--replace", is_flag=True, help="Empty the tables first. What they hold and the back-up does not is lost."
-)
-@click.option("--accept-loss", is_flag=True, help="Restore although Kafka lost records that came after the back-up.")
+@click.option("--replace", is_flag=True, help="Empty the tables first. What they hold and the backup does not is lost.")
+@click.option("--accept-loss", is_flag=True, help="Restore although Kafka lost records that came after the backup.")
 @data_option
 @changes
 def restore(folder: Path, replace: bool, accept_loss: bool, data: Path) -> None:
-    """Bring a back-up into a platform of which only Kafka and ClickHouse run and `millrace init` has run.
+    """Bring a backup into a platform of which only Kafka and ClickHouse run and `millrace init` has run.
 
-    The sink then goes on where the back-up ends and reads again what Kafka holds. If Kafka was lost too,
+    The sink then goes on where the backup ends and reads again what Kafka holds. If Kafka was lost too,
     platform.control is restored, and its topics get new epochs. If it breaks off, run the same command again.
     Example: millrace restore /backups/2026-11-25 --replace
     """
     found = settings(operation.BackupSettings, data)
     done = operation.restore(found, folder, replace=replace, accept_loss=accept_loss, report=_report)
     if done.resumed:
-        click.echo("an earlier restore of this back-up had broken off: it was finished", err=True)
+        click.echo("an earlier restore of this backup had broken off: it was finished", err=True)
     if done.lost:
         click.echo("lost for ClickHouse:\n" + "\n".join(f"  {line}" for line in done.lost), err=True)
     if done.epochs:

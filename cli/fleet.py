@@ -114,7 +114,7 @@ def endpoints_of(found: FleetSettings, data: Path, by_mqtt: list[str]) -> Endpoi
         return Endpoints(found.device_mqtt_url, {}, found.device_http_url or "", http_tls)
     if not found.device_mqtts_url or found.ca_file is None:
         raise FleetError(
-            "where is the platform? Start one with `millrace up`, or set MILLRACE_DEVICE_MQTTS_URL and MILLRACE_CA_FILE"
+            "no platform is named: start one with `millrace up`, or set MILLRACE_DEVICE_MQTTS_URL and MILLRACE_CA_FILE"
         )
     contexts = enrol.tls_contexts(found.ca_file, data / CERTIFICATES, by_mqtt)
     return Endpoints(found.device_mqtts_url, contexts, found.device_http_url or "", http_tls)

@@ -103,7 +103,7 @@ def mark(id: str, said: Literal["false-alarm", "confirmed"] | None, wait_s: floa
     It takes effect in band, within a second, and counts once. Example: millrace incident mark ID --false-alarm
     """
     if said is None:
-        raise click.UsageError("say --false-alarm or --confirmed")
+        raise click.UsageError("specify --false-alarm or --confirmed")
     servers = settings(Servers, data)
     with ClickHouse(servers) as db:
         row = _one(db, id)

@@ -26,7 +26,7 @@ def keys(folder: Path, names: tuple[str, ...], renew_days: int | None, step: str
     Example: millrace keys --dir /keys --name iot.example.com
     """
     if step and renew_days:
-        raise click.UsageError("--authority issues every certificate again: leave --renew out")
+        raise click.UsageError("--authority re-issues every certificate: omit --renew")
     every = SERVER_NAMES + names
     for name in change_authorities(folder, every, step) if step else make(folder, every, renew_days):
         click.echo(f"made {name}")

@@ -34,7 +34,7 @@ def check_(file: Path) -> None:
     Example: millrace policy check policy.yaml
     """
     found = inband.read(file, check)
-    click.echo(f"{file}: {len(found.roles)} roles, unknown devices {_strangers(found)}")
+    click.echo(f"{file}: {len(found.roles)} roles, unknown devices {_role_of_unknown(found)}")
 
 
 @policy.command()
@@ -120,7 +120,7 @@ def _replace(kafka: KafkaSettings, new: Policy, source: str, dry_run: bool, yes:
         click.echo("somebody else published meanwhile; against what is in force now:", err=True)
         _difference(kafka, new, source)
         raise
-    click.echo(f"policy {epoch}/{offset} published: {len(new.roles)} roles, unknown devices {_strangers(new)}")
+    click.echo(f"policy {epoch}/{offset} published: {len(new.roles)} roles, unknown devices {_role_of_unknown(new)}")
     inband.wait_in_force(kafka, offset + 1, wait_s)
 
 
@@ -142,5 +142,5 @@ def publish(kafka: KafkaSettings, found: Policy, expected: int = ANY_VERSION) ->
     return inband.publish(kafka, POLICY_KEY, found.encode(), "millrace policy show", expected)
 
 
-def _strangers(found: Policy) -> str:
+def _role_of_unknown(found: Policy) -> str:
     return "are denied" if found.unknown is None else f"have role {found.unknown}"

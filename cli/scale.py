@@ -51,5 +51,5 @@ def _parsed(wanted: tuple[str, ...]) -> dict[str, int]:
     pairs = [word.partition("=") for word in wanted]
     wrong = [f"{name}{sign}{count}" for name, sign, count in pairs if not count.isdecimal()]
     if wrong:
-        raise RefusedError(f"SERVICE=COUNT is wanted, as in access=3; not {', '.join(wrong)}")
+        raise RefusedError(f"expected SERVICE=COUNT, as in access=3; got {', '.join(wrong)}")
     return {name: int(count) for name, _, count in pairs}

@@ -57,7 +57,7 @@ class UpError(MillraceError):
     "--engines-only",
     "engines",
     is_flag=True,
-    help="Start Kafka, ClickHouse and mosquitto, and make topics and tables; no service: to restore a back-up.",
+    help="Start Kafka, ClickHouse and mosquitto, and make topics and tables; no service: to restore a backup.",
 )
 def up(data: Path, detach: bool, insecure: bool, brokers: str | None, engines: bool) -> None:
     """Start Kafka, ClickHouse, mosquitto and Millrace's services, and keep them running.
@@ -120,7 +120,7 @@ def _check_machine() -> None:
     lacking = missing()
     if lacking:
         lines = "".join(f"\n  {what.what}\n      {what.command}" for what in lacking)
-        raise UpError(f"this machine lacks:{lines}\n`make setup` installs all of it where it may")
+        raise UpError(f"missing on this machine:{lines}\n`make setup` installs them if it has the permission")
 
 
 def _check_room(data: Path) -> None:

@@ -149,7 +149,7 @@ class _Writer:
             except _LostError as error:
                 if time.monotonic() > deadline:
                     raise RetryableError(
-                        f"others changed {CONTROL} again and again for {PATIENCE_S:.0f} s: {error}. Try again"
+                        f"other writers kept changing {CONTROL} for {PATIENCE_S:.0f} s: {error}. Try again"
                     ) from None
             time.sleep(random.uniform(0, wait_s))  # noqa: S311 (no secret)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -228,5 +228,5 @@ def _lost_or(error: KafkaError | None, raised: Exception) -> Exception:
         return _LostError(error.str())
     text = str(raised) if error is None else error.str()
     return RetryableError(
-        f"whether the change of {CONTROL} is in force is not known, look before you try again: Kafka: {text}"
+        f"it is not known whether the change of {CONTROL} was stored, check before you repeat it: Kafka: {text}"
     )

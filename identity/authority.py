@@ -59,7 +59,7 @@ class Authority:
             key = serialization.load_pem_private_key((folder / KEY).read_bytes(), None)
             trusted = x509.load_pem_x509_certificates((folder / TRUSTED).read_bytes())
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() not in [c.public_key() for c in trusted]:
-            raise ValueError(f"{folder}: ca.key does not belong to ca.crt; restore the pair that was made together")
+            raise ValueError(f"{folder}: ca.key does not belong to ca.crt; restore a matching pair")
         return cls(folder, key, trusted)
 
     @property

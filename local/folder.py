@@ -51,7 +51,7 @@ def _make_private(folder: Path) -> None:
     if found.st_mode & _OTHERS_WRITE:
         raise DataFolderError(
             f"{folder} may be written by other users (mode {stat.S_IMODE(found.st_mode):o}):"
-            f" look what they put there, then `chmod 700 {folder}`"
+            f" check its contents, then run `chmod 700 {folder}`"
         )
     if stat.S_IMODE(found.st_mode) != PRIVATE:
         folder.chmod(PRIVATE)

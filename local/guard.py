@@ -119,7 +119,7 @@ class MosquittoGuard:
 
     def _start_again(self, supervisor: Supervisor, found: Space) -> None:
         if found.free >= self._wanted(found) and self._reserve.hold(self._needed(found)):
-            log.warning("there is room again on the disk of %s: mosquitto starts", self._folder)
+            log.warning("the disk of %s has free space again: mosquitto starts", self._folder)
             supervisor.release(NAME)
             self._stopped = self._waits = False
 

@@ -20,15 +20,15 @@ class ReceiverSettings:
         None, doc="file that holds the URL that alerts and incidents are posted to"
     )
     alert_heartbeat_url_file: Path | None = setting(
-        None, doc="file that holds the URL that is posted to every minute, so that silence is noticed"
+        None, doc="file that holds the URL that the Watchdog alert is posted to every minute"
     )
     alert_mail_to: tuple[str, ...] = setting(
         (), doc="addresses that alerts and incidents are mailed to, comma-separated"
     )
     alert_mail_from: str = setting("", doc="address they come from")
     alert_mail_server: str = setting("", doc="host:port of the mail server (STARTTLS)")
-    alert_mail_user: str = setting("", doc="user name at the mail server, where it asks for one")
-    alert_mail_password_file: str = setting("", doc="file of the password, where Alertmanager finds it")
+    alert_mail_user: str = setting("", doc="user name at the mail server, if it requires one")
+    alert_mail_password_file: str = setting("", doc="file of the password, as a path that Alertmanager can read")
 
 
 def configuration(base: Mapping[str, Any], settings: ReceiverSettings) -> dict[str, Any]:

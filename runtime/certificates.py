@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-END: Final = Gauge("millrace_certificate_end_timestamp_seconds", "When a certificate ends", ["certificate"])
+END: Final = Gauge("millrace_certificate_end_timestamp_seconds", "Expiry time of a certificate", ["certificate"])
 
 
 def show_file(file: Path) -> None:

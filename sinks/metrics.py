@@ -20,8 +20,12 @@ SKIPPED: Final = Counter("millrace_sink_skipped_records", "Unreadable Kafka reco
 INSERT_SECONDS: Final = Histogram(
     "millrace_sink_insert_seconds", "Duration of one insert, retries included", ["table"], buckets=DELAY_BUCKETS_S
 )
-CHECKED: Final = Counter("millrace_sink_checked_inserts", "Inserts that asked which rows were there", ["table"])
-RETRIES: Final = Counter("millrace_sink_retries", "Inserts tried again: ClickHouse away, slow or busy", ["table"])
+CHECKED: Final = Counter(
+    "millrace_sink_checked_inserts", "Inserts that checked which rows were stored already", ["table"]
+)
+RETRIES: Final = Counter(
+    "millrace_sink_retries", "Retried inserts, because ClickHouse was down, slow or overloaded", ["table"]
+)
 COMMIT_SECONDS: Final = Histogram(
     "millrace_sink_commit_seconds", "Duration of one Kafka commit", buckets=DELAY_BUCKETS_S
 )
@@ -31,7 +35,7 @@ PAUSED: Final = Gauge("millrace_sink_paused_partitions", "Partitions paused beca
 ASSIGNED: Final = Gauge("millrace_sink_assigned_partitions", "Partitions of all topics that this process reads")
 DELAY_SECONDS: Final = Histogram(
     "millrace_sink_delay_seconds",
-    "From Kafka's append of the first record of a range that tells something until all of the range can be queried",
+    "From Kafka's append of the first record of a range that contains rows until the whole range can be queried",
     ["topic"],
     buckets=DELAY_BUCKETS_S,
 )

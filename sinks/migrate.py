@@ -101,7 +101,7 @@ def _run_again(target: Target, wanted: Schema, missing: list[Missing]) -> None:
     for one in missing:
         for statement in wanted.restore(one):
             target.run(statement)
-        log.warning("%s was missing and is created again", one, extra={"database": target.tables.database})
+        log.warning("%s was missing and was re-created", one, extra={"database": target.tables.database})
 
 
 def _refuse_missing(db: ClickHouse, missing: list[Missing]) -> None:
@@ -110,7 +110,7 @@ def _refuse_missing(db: ClickHouse, missing: list[Missing]) -> None:
         raise RefusedError(
             f"database {db.database} lacks {names}: dropped after the migrations created it, and its rows with it."
             " `millrace rebuild TABLE` creates a table again and fills it with what Kafka still holds; `millrace init`"
-            " creates it empty; `millrace restore` brings back a back-up"
+            " creates it empty; `millrace restore` brings back a backup"
         )
 
 
@@ -162,7 +162,7 @@ def _applied(db: ClickHouse) -> set[str]:
     if newer := found - {m.name for m in migrations()}:
         raise RefusedError(
             f"database {db.database} is that of a newer release: it has {', '.join(sorted(newer))}. Start that release,"
-            " or restore a back-up that this one made (docs/operations/upgrade.md)"
+            " or restore a backup that this one made (docs/operations/upgrade.md)"
         )
     return found
 
@@ -212,7 +212,10 @@ def _my_turn(db: ClickHouse, migration: Migration, me: str) -> bool:
         if _is_applied(db, migration):
             return False
         if time.monotonic() > deadline:
-            log.warning("the claim was left behind", extra={"migration": migration.name, "holder": holder})
+            log.warning(
+                "a migration was claimed by a process that has ended; it is applied here",
+                extra={"migration": migration.name, "holder": holder},
+            )
             return True
         time.sleep(0.1)
     return True

@@ -30,7 +30,9 @@ class Orders:
         try:
             self.read()
         except RetryableError as error:
-            log.warning("skips cannot be read", extra={"error": str(error)})
+            log.warning(
+                "orders to skip records cannot be read; those read before stay in force", extra={"error": str(error)}
+            )
 
     def skips(self, flow: Flow, offset: int) -> bool:
         """Whether any stage has an order to skip the record at an offset of a flow's topic."""

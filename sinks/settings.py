@@ -11,28 +11,31 @@ from sinks.core.ranges import Rule
 class MigrationSettings(ClickHouseSettings):
     """How the tables are made."""
 
-    retention_days: int = setting(
-        400, doc="what devices said and what was made of it is kept so long after receipt", low=1
+    retention_days: int = setting(400, doc="retention of readings and of all tables derived from messages, days", low=1)
+    ledger_days: int = setting(1100, doc="retention of the ledger and of hourly windows, days", low=1)
+    clickhouse_cluster: str = setting(
+        "", doc="name in system.clusters: tables on all its nodes, behind Distributed tables"
     )
-    ledger_days: int = setting(1100, doc="the ledger's rows, and hourly windows, are kept so long", low=1)
-    clickhouse_cluster: str = setting("", doc="in system.clusters: tables on all its nodes, Distributed in front")
 
 
 @dataclass(frozen=True)
 class SinkSettings(KafkaSettings, ServiceSettings, MigrationSettings):
     """Everything `python -m sinks` reads."""
 
-    sink_migrates: bool = setting(True, doc="bring the tables to their newest form; false: wait for `millrace init`")
+    sink_migrates: bool = setting(True, doc="apply migrations at the start; false: wait for `millrace init`")
     sink_group: str = setting("millrace-sink", doc="Kafka consumer group")
-    sink_range_rows: int = setting(50_000, doc="a range ends at so many rows", low=1, high=1_000_000)
-    sink_range_bytes: int = setting(16 << 20, doc="or so many bytes of Kafka values", low=1)
+    sink_range_rows: int = setting(50_000, doc="rows at which a range ends", low=1, high=1_000_000)
+    sink_range_bytes: int = setting(16 << 20, doc="bytes of Kafka values at which a range ends", low=1)
     sink_range_ms: int = setting(
-        1_500, doc="or at a tick, or when its records span so many ms of Kafka's append time", low=10
+        1_500, doc="span of Kafka's append time at which a range ends, if no tick ends it earlier, milliseconds", low=10
     )
-    sink_idle_ms: int = setting(10_000, doc="the same while it holds nothing to tell", low=1_000)
+    sink_idle_ms: int = setting(10_000, doc="the same while the range contains no rows", low=1_000)
     sink_buffer_bytes: int = setting(256 << 20, doc="Kafka values held in memory by all partitions together", low=1)
-    sink_writers: int = setting(4, doc="inserts at the same time", low=1, high=64)
-    sink_session_ms: int = setting(6_000, doc="Kafka gives the partitions of a silent sink to others after so long")
+    sink_writers: int = setting(4, doc="concurrent inserts", low=1, high=64)
+    sink_session_ms: int = setting(
+        6_000,
+        doc="session timeout, after which Kafka reassigns the partitions of a sink that does not respond, milliseconds",
+    )
 
     @property
     def rule(self) -> Rule:

@@ -1,4 +1,4 @@
-"""Writes ranges to ClickHouse in a few threads; tries until it is acknowledged or the partition was taken away."""
+"""Writes ranges to ClickHouse in a few threads; retries until they are acknowledged or the partition is revoked."""
 
 import threading
 import time
@@ -18,18 +18,18 @@ from sinks.core.inserts import Insert
 from sinks.core.logs import LOGS
 
 STANDSTILL_S: Final = 20.0
-"""A process that stood still for longer may have lost its partitions and be a zombie; ClickHouse may have forgotten
-tokens meanwhile. Much less than its memory of tokens (100,000 inserts a table) lasts."""
+"""A process that was suspended for longer may have lost its partitions and be a zombie, and ClickHouse may no longer
+remember tokens. Much less than the time that its tokens (100,000 inserts per table) last."""
 
 
 class Writer:
     """Writes ranges to ClickHouse with `threads` threads, several at the same time.
 
-    `trouble`: by partition, the last error of ClickHouse where a write is being retried. `delays`: a histogram for each
-    table whose delay from receipt is measured.
+    `tables`: the adapter that inserts. `delays`: by table, a histogram of the delay since receipt; tables without one
+    are not measured. `trouble`: by partition, the last error of ClickHouse while a write is being retried.
 
-    Call order: any number of `write`; at a stop `give_up`, wait for the futures, then `close`. Commit a range only
-    after its future returned True. Retryable errors are retried until `give_up`; any other ends the future with it.
+    Call order: any number of `write`, one at a time per partition; to stop, `give_up`, wait for the futures, then
+    `close`. Commit a range only after its future returned True.
 
         writer = Writer(tables, delays, threads=4)
         stored = writer.write(flow, part).result()  # True: commit the range; False: it must be written again
@@ -38,20 +38,26 @@ class Writer:
     def __init__(self, tables: Tables, delays: Mapping[str, metrics.DelayHistogram], threads: int) -> None:
         self.trouble: dict[str, str] = {}
         self.attempts = 0
-        """Inserts that have ended, well or not. It only has to change: threads may miss each other's."""
+        """Number of finished inserts, successful or not, for liveness. Not exact: threads may overwrite each other."""
         self._tables, self._delays = tables, delays
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(threads, "writer")
 
     def write(self, flow: Flow, part: Range) -> "Future[bool]":
-        """Write all tables of a range. The future says whether all was acknowledged; false: given up, to be redone."""
+        """Write the rows of a range to all its tables.
+
+        `flow`: the state of the partition; when it is no longer owned, retries end. The future returns True if all
+        inserts were acknowledged, False if it gave up and the range must be written again. RetryableError is retried
+        with backoff; any other exception of an insert is raised by the future.
+        """
         return self._pool.submit(self._write, flow, part, time.monotonic())
 
     def give_up(self) -> None:
-        """Let no insert be tried again; those under way may still end well."""
+        """Stop retrying; inserts in progress may still succeed. Never blocks."""
         self._stop.set()
 
     def close(self) -> None:
+        """Give up and wait for the threads to end. No `write` after that."""
         self.give_up()
         self._pool.shutdown(wait=True)
 
@@ -65,7 +71,7 @@ class Writer:
         return True
 
     def _until_acknowledged(self, flow: Flow, part: Range, insert: Insert, given_at: float) -> bool:
-        """A token alone is trusted only on the first try of a process that knows that it is no zombie."""
+        """The token alone is relied on only at the first attempt of a process that cannot be a zombie."""
         note = partial(self._note, part.where)
         attempts = Attempts(f"{part.where}: insert into {insert.table}", notify=note)
         began, check = time.monotonic(), part.check

@@ -15,7 +15,7 @@ from runtime.settings import KafkaSettings, ServiceSettings, setting
 class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
     """Everything `python -m bridge.http` reads."""
 
-    linger_ms: int = setting(50, doc="longest wait of a row for others to batch with, milliseconds", low=1, high=5_000)
+    linger_ms: int = setting(50, doc="longest time that a row waits for its batch, milliseconds", low=1, high=5_000)
     listen: Listen = setting(
         Listen("127.0.0.1:8080"), doc="host:port for devices; port 0 chooses a free one, * is every address"
     )
@@ -27,18 +27,20 @@ class HttpSettings(WriterSettings, KafkaSettings, ServiceSettings):
     max_decoded_bytes: int = setting(8 << 20, doc="longest body after decompression", low=1_024, high=64 << 20)
     max_messages: int = setting(10_000, doc="most messages in one request", low=1, high=100_000)
     device_requests: int = setting(8, doc="requests of one device in flight", low=1, high=1_000)
-    device_requests_per_s: float = setting(100, doc="requests of one device a second", low=0.01, high=1e6)
+    device_requests_per_s: float = setting(100, doc="requests of one device per second", low=0.01, high=1e6)
     device_burst_s: float = setting(10, doc="burst of one device, seconds' worth of requests", low=1, high=3_600)
     max_connections: int = setting(
         4_096,
-        doc="connections open at once, TLS handshakes included; more get 503, or are closed before TLS",
+        doc="most open connections, including TLS handshakes; further ones get 503, or are closed before TLS",
         low=1,
         high=100_000,
     )
-    idle_timeout_s: float = setting(75, doc="a connection without a request ends after so long", low=1, high=3_600)
-    body_timeout_s: float = setting(30, doc="a request must be there whole in so many seconds", low=0.1, high=600)
+    idle_timeout_s: float = setting(75, doc="time-out of a connection without a request, seconds", low=1, high=3_600)
+    body_timeout_s: float = setting(30, doc="time-out for receiving a request, seconds", low=0.1, high=600)
     ack_timeout_s: float = setting(10, doc="longest wait for Kafka before 503", low=0.1, high=300)
-    stall_s: float = setting(5, doc="Kafka silent for so long: 503 at once, without waiting", low=0.1, high=300)
+    stall_s: float = setting(
+        5, doc="seconds without an acknowledgement of Kafka after which requests get 503 immediately", low=0.1, high=300
+    )
 
     def bounds(self) -> Bounds:
         return Bounds(self.max_body_bytes, self.max_decoded_bytes, self.payload_bytes, self.max_messages)

@@ -175,7 +175,7 @@ class PublishProtocol(MQTTProtocol):
         if kind == 0x40:
             self.write(self._link.acked(int.from_bytes(body[:2], "big")))
         elif kind == 0x30:
-            raise FatalError("the broker sent a PUBLISH at QoS 2, though QoS 1 is what was subscribed to")
+            raise FatalError("the broker sent a PUBLISH at QoS 2, but the subscription is for QoS 1")
         elif kind == 0xE0 and body[:1] == b"\x8e":
             self._link.taken_over()
         else:

@@ -38,11 +38,11 @@ class MqttSettings(WriterSettings, KafkaSettings, ServiceSettings):
     mqtt_ca_file: Path | None = setting(None, doc="certificates that sign the broker's (mqtts)", readable=True)
     mqtt_cert_file: Path | None = setting(None, doc="the bridge's own certificate (mqtts)", readable=True)
     mqtt_key_file: Path | None = setting(None, doc="the key of that certificate (mqtts)", readable=True)
-    mqtt_user: str = setting("", doc="user name, where the broker asks for one")
+    mqtt_user: str = setting("", doc="user name, if the broker requires one")
     mqtt_password_file: Path | None = setting(None, doc="file that holds the password of mqtt_user", readable=True)
     mqtt_filter: str = setting(
         UPLINK_FILTER,
-        doc="what to subscribe to; $share/group/d/# only on clusters that keep a client's messages together",
+        doc="topic filter; $share/group/d/# only on clusters that send all messages of a client to one subscriber",
     )
     mqtt_log_topic: str = setting(
         "$SYS/broker/log/N",

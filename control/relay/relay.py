@@ -188,7 +188,8 @@ class Relay:
                 metrics.WITHHELD.inc()
                 self._next_tick_ms = self._steady_ms() + self._settings.tick_ms
                 log.error(
-                    "our clock is %.1f s off Kafka's: ticks are withheld; set the clock", self._clock.off_ms / 1000
+                    "the relay's clock and Kafka's differ by %.1f s: ticks are withheld; synchronise the clocks (NTP)",
+                    self._clock.off_ms / 1000,
                 )
 
         self._unanswered += 1

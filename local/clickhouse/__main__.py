@@ -62,7 +62,7 @@ async def _serve(
 def _no_readers(settings: Settings, found: Confinement) -> str | None:
     """Why users who only read are not served, or None."""
     if found.complete:
-        log.info("the engine reaches its data and nothing else", extra={"landlock": True})
+        log.info("the engine is confined to its data folder", extra={"landlock": True})
         return None
     why = (
         f"This kernel keeps {found.in_reach} in reach of the engine (it needs Landlock, Linux 5.19 or later), so users"

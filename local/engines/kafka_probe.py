@@ -75,7 +75,7 @@ def _scram(login: Login, say: Callable[[bytes], bytes]) -> None:
     proof = b64encode(bytes(a ^ b for a, b in zip(client, signature, strict=True))).decode()
     answer = say(f"{final},p={proof}".encode())
     if answer != b"v=" + b64encode(hmac.digest(hmac.digest(key, b"Server Key", _HASH), signed, _HASH)):
-        raise ProbeError("this is not our Kafka")
+        raise ProbeError("the server on Kafka's port is not this platform's Kafka")
 
 
 @lru_cache(maxsize=16)

@@ -97,7 +97,7 @@ class Connections:
                 on_progress(last)
             if time.monotonic() - since > SILENCE_S:
                 raise RetryableError(
-                    f"nothing moved for {SILENCE_S:.0f} s: {self.totals.connected} of {len(self._mqtt)} connected,"
+                    f"no progress for {SILENCE_S:.0f} s: {self.totals.connected} of {len(self._mqtt)} connected,"
                     f" {self.totals.open} messages open; last error: {self.totals.error or 'none'}"
                 )
 

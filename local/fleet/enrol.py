@@ -34,7 +34,9 @@ def register(settings: KafkaSettings, wanted: Sequence[Device], with_token: Iter
     if registry.written >= 0:
         late = applied.behind(settings, registry.written, IN_BAND_TIMEOUT_S)
         if late:
-            raise RetryableError(f"devices are registered, but not yet known to {', '.join(one.name for one in late)}")
+            raise RetryableError(
+                f"devices are registered, but not yet applied by {', '.join(one.name for one in late)}"
+            )
     return tokens
 
 

@@ -166,8 +166,8 @@ async def _stored(store: Store, boot: int, total: int, on_stored: Callable[[int]
             return
         if time.monotonic() - since > SILENCE_S:
             raise ReplayError(
-                f"{found} of {total} rows are stored and nothing came for {SILENCE_S:.0f} s: see `millrace status` and"
-                " the tables denied and dead_letters"
+                f"{found} of {total} rows are stored and there was no progress for {SILENCE_S:.0f} s:"
+                " see `millrace status` and the tables denied and dead_letters"
             )
         await asyncio.sleep(_LOOK_S)
 

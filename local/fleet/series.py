@@ -146,7 +146,7 @@ def _row(cells: list[str], columns: tuple[int, int], where: str) -> tuple[int, f
     if math.isnan(value):
         return None
     if not -MAX_VALUE < value < MAX_VALUE:
-        raise SeriesError(f"{where}: {value_text[:40]} is infinite or beyond 2^63: the platform takes no such number")
+        raise SeriesError(f"{where}: {value_text[:40]} is infinite or beyond 2^63: such numbers are not supported")
     try:
         return moment(time_text), value + 0.0  # -0.0 is stored as 0.0
     except ValueError as error:

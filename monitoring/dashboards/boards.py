@@ -51,4 +51,4 @@ def check(found: Sequence[Dashboard], known: Set[str]) -> None:
         if ":" not in name
     ]
     if wrong:
-        raise UnknownMetricError("metrics that nobody declares:\n" + "\n".join(wrong))
+        raise UnknownMetricError("metrics that no service declares:\n" + "\n".join(wrong))

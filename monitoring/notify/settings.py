@@ -12,8 +12,8 @@ class NotifySettings(ClickHouseSettings, ServiceSettings):
     """Everything `python -m monitoring.notify` reads."""
 
     alertmanager_url: str = setting("http://127.0.0.1:9093", doc="Alertmanager's address")
-    notify_state: Path = setting(doc="file that remembers which incidents were sent; must be on a persistent volume")
-    notify_every_s: float = setting(5.0, doc="seconds between looks at incidents", low=0.1, high=60)
+    notify_state: Path = setting(doc="file in which sent incidents are stored; must be on a persistent volume")
+    notify_every_s: float = setting(5.0, doc="seconds between polls of incidents", low=0.1, high=60)
     notify_hold_s: float = setting(
         300.0, doc="least time an alert stays active, though its incident closed; above Alertmanager's group_wait",
         low=1, high=86_400,
@@ -21,5 +21,5 @@ class NotifySettings(ClickHouseSettings, ServiceSettings):
     notify_least: str = setting("warning", doc="lowest severity that is sent", choices=("info", "warning", "critical"))
     notify_link: str = setting(
         "http://127.0.0.1:3000/d/millrace-anomalies?var-device={device}",
-        doc="where an incident leads to; {incident}, {device}, {metric} are filled in",
+        doc="link of an incident; {incident}, {device}, {metric} are replaced",
     )

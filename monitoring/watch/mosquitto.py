@@ -90,7 +90,9 @@ class Mosquitto:
         connection.sendall(encode(self._hello(), V311))
         answer = next(self._packets(connection))
         if not isinstance(answer, Connack) or answer.reason:
-            raise OSError(f"the broker refuses the watch: {answer}; check its certificate or password")
+            raise OSError(
+                f"the broker refused the connection of the watch: {answer}; check its certificate or password"
+            )
         connection.sendall(encode(_SUBSCRIBE, V311))
         for packet in self._packets(connection):
             if isinstance(packet, Publish):
@@ -131,7 +133,7 @@ class Mosquitto:
                     yield decode(first, body, V311)
                     continue
             except MalformedPacketError as error:
-                raise OSError(f"the broker sent no MQTT: {error}") from None
+                raise OSError(f"the broker sent invalid MQTT: {error}") from None
             data = connection.recv(65_536)
             if not data:
                 raise ConnectionResetError("the broker closed the connection")

@@ -49,7 +49,7 @@ def successors(
 ) -> dict[str, TopicFacts]:
     """The identities that must be recorded, of topics that are recorded otherwise. Pure.
 
-    A topic that is still the one of the back-up keeps its epoch; one that was created again gets the next: names of
+    A topic that is still the one of the backup keeps its epoch; one that was created again gets the next: names of
     rows hold epochs, and no two rows may have one name. `ends`: records in each topic. Raises RefusedError where
     services wrote already into a topic that was created again, under an epoch that means other rows.
     """
@@ -61,7 +61,7 @@ def successors(
         epoch = old.epoch if facts.topic_id == old.topic_id else max(facts.epoch, old.epoch + 1)
         if facts.partitions != old.partitions:
             raise RefusedError(
-                f"{name} has {facts.partitions} partitions, in the back-up {old.partitions}: create it again with as"
+                f"{name} has {facts.partitions} partitions, in the backup {old.partitions}: create it again with as"
                 " many"
             )
         if epoch == facts.epoch:
@@ -96,7 +96,7 @@ def bounds(kafka: KafkaSettings, facts: Mapping[str, TopicFacts]) -> dict[tuple[
 def lost(
     before: Mapping[str, Topic], now: Mapping[str, TopicFacts], ends: Mapping[tuple[str, int], tuple[int, int]]
 ) -> list[str]:
-    """What Kafka no longer holds of what came after the back-up. Pure; empty when all of it can be read again."""
+    """What Kafka no longer holds of what came after the backup. Pure; empty when all of it can be read again."""
     found = []
     for name, old in before.items():
         for partition in range(old.partitions) if (name, 0) in ends else ():
@@ -108,7 +108,7 @@ def lost(
                     f"{name}[{partition}]: the topic was created again: what was from offset {offset} on is lost"
                 )
             elif low > offset:
-                found.append(f"{name}[{partition}]: offsets {offset} to {low - 1} are lost: retention took them")
+                found.append(f"{name}[{partition}]: offsets {offset} to {low - 1} are lost: retention deleted them")
     return found
 
 

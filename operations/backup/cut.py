@@ -1,4 +1,4 @@
-"""Where a back-up ends: one raw record of each partition, for all tables that are filled from a topic. Pure.
+"""Where a backup ends: one raw record of each partition, for all tables that are filled from a topic. Pure.
 
 The sink writes rows first and the ledger after them, range by range, so the ledger names a prefix of the log of which
 the tables hold everything. What lies above is left out of every table: then a restored ledger says neither more nor

@@ -9,7 +9,7 @@ TABLE: Final = "restore_journal"
 
 
 def under_way(db: ClickHouse) -> str | None:
-    """The back-up that is being restored, or None."""
+    """The backup that is being restored, or None."""
     there = db.rows(
         "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {table:String}",
         {"database": db.database, "table": TABLE},
@@ -21,7 +21,7 @@ def under_way(db: ClickHouse) -> str | None:
 
 
 def begin(db: ClickHouse, backup: str) -> None:
-    """From here on the tables belong to this back-up."""
+    """From here on the tables belong to this backup."""
     end(db)
     db.command(
         f"CREATE TABLE {TABLE} (backup String, loaded String, at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))"

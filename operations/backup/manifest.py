@@ -1,4 +1,4 @@
-"""What a back-up holds: the file `manifest.json`, written last. A folder without one is no back-up."""
+"""What a backup holds: the file `manifest.json`, written last. A folder without one is no backup."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ FORM: Final = 1
 @dataclass(frozen=True, slots=True)
 class File:
     """One file. Of a table: `rows` in it, and `mark`, a sum of hashes of whole rows, or None where rows replace each
-    other and the sum means nothing. Of platform.control: `records` in it, None in back-ups of older versions."""
+    other and the sum means nothing. Of platform.control: `records` in it, None in backups of older versions."""
 
     path: str
     bytes: int
@@ -63,7 +63,7 @@ class Manifest:
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of a back-up. Raises RefusedError."""
+    """The manifest of a backup. Raises RefusedError."""
     path = folder / NAME
     try:
         body = orjson.loads(path.read_bytes())
@@ -72,7 +72,7 @@ def read(folder: Path) -> Manifest:
         topics = {name: _topic(found) for name, found in body["topics"].items()}
         return Manifest(body["made_at"], body["migrations"], topics, [File(**file) for file in body["files"]])
     except FileNotFoundError:
-        raise RefusedError(f"{folder} is no back-up: it has no {NAME}, which is written last") from None
+        raise RefusedError(f"{folder} is no backup: it has no {NAME}, so it is incomplete") from None
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(f"{path}: {error!r}: it was changed, or is of another Millrace") from None
 

@@ -1,4 +1,4 @@
-"""Restoring a back-up. Everything is checked before anything is changed, and a restore that broke off goes on when the
+"""Restoring a backup. Everything is checked before anything is changed, and a restore that broke off goes on when the
 same command runs again: control records and tables are written in an order in which doing it twice changes nothing.
 """
 
@@ -21,7 +21,7 @@ _TELEMETRY = (RAW, READINGS, *DERIVED)
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What was restored. `lost`: what Kafka no longer holds of what came after the back-up, a line each. `epochs`: of
+    """What was restored. `lost`: what Kafka no longer holds of what came after the backup, a line each. `epochs`: of
     the topics that got a new one; empty where Kafka was not lost. `resumed`: an earlier restore had broken off."""
 
     made_at: str
@@ -39,10 +39,10 @@ def restore(
     accept_loss: bool = False,
     report: Report = silent,
 ) -> RestoreResult:
-    """Bring a back-up into a platform of which only Kafka and ClickHouse run, after `millrace init`.
+    """Bring a backup into a platform of which only Kafka and ClickHouse run, after `millrace init`.
 
     `replace`: empty tables that hold rows. `accept_loss`: restore although Kafka lost records that came after the
-    back-up. Raises RefusedError, then nothing was changed; RetryableError when ClickHouse or Kafka is away: the same
+    backup. Raises RefusedError, then nothing was changed; RetryableError when ClickHouse or Kafka is away: the same
     call goes on where it broke off.
     """
     saved = manifest.read(folder)
@@ -59,7 +59,7 @@ def restore(
         if lost and not accept_loss:
             lines = "\n".join(f"  {line}" for line in lost)
             raise RefusedError(
-                f"Kafka does not hold all that came after the back-up:\n{lines}\n--accept-loss restores it"
+                f"Kafka no longer holds all records after the backup:\n{lines}\n--accept-loss restores without them"
             )
         control.forget_commits(settings, settings.sink_group)
         if now[CONTROL].topic_id != saved.topics[CONTROL].topic_id:
@@ -73,7 +73,7 @@ def restore(
 
 
 def _check(db: ClickHouse, saved: Manifest, folder: Path, may_hold_rows: bool) -> control.Records:
-    """The control records of the back-up. Raises RefusedError with everything that stands against a restore."""
+    """The control records of the backup. Raises RefusedError with everything that stands against a restore."""
     wrong = [*manifest.check(folder, saved), *_schema(db, saved)]
     wrong += [] if may_hold_rows else _full(db)
     decided: control.Records = {}

@@ -1,4 +1,4 @@
-"""Taking a back-up: what is read in which order, so that no moment of failure leaves a folder that looks whole."""
+"""Taking a backup: what is read in which order, so that no moment of failure leaves a folder that looks whole."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def backup(settings: BackupSettings, folder: Path, report: Report = silent) -> B
     RetryableError when ClickHouse or Kafka is away or breaks off.
     """
     if folder.exists():
-        raise RefusedError(f"{folder} exists already: each back-up needs a folder of its own")
+        raise RefusedError(f"{folder} exists already: each backup needs a folder of its own")
     partial = folder.with_name(folder.name + PARTIAL)
     with ClickHouse(settings) as db:
         refuse_cluster(db, "millrace backup copies one server")

@@ -1,4 +1,4 @@
-"""Where a back-up is taken from and restored to."""
+"""Where a backup is taken from and restored to."""
 
 from dataclasses import dataclass
 

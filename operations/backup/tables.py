@@ -62,12 +62,12 @@ def refuse_unfinished(db: ClickHouse) -> None:
     left = correct.unfinished(db)
     if left is not None:
         raise RefusedError(
-            f"the correction of {left[0].correction} runs, or broke off: its readings are in the tables twice. Wait for"
-            " it, or run `millrace correct` again, which finishes it; then back up"
+            f"the correction of {left[0].correction} is running or was interrupted: readings are stored twice until"
+            " it ends. Wait for it, or run `millrace correct` again, which completes it; then back up"
         )
     name = journal.under_way(db)
     if name is not None:
-        raise RefusedError(f"the restore of the back-up of {name} is not finished: run it again, then back up")
+        raise RefusedError(f"the restore of the backup of {name} is not finished: run it again, then back up")
 
 
 def ends(db: ClickHouse) -> dict[str, cut.Cut]:
@@ -124,8 +124,8 @@ def _month(db: ClickHouse, table: Table, where: str, path: Path) -> File | None:
             known = None if table.replacing else int(mark)
             return File(path.name, size, manifest.sha256(path), table.name, written, known)
     raise RetryableError(
-        f"{table.name}: {written:,} rows were read of {rows:,} counted, {_TRIES} times: rows go (retention, a mutation)"
-        " while they are read. Run the back-up again when that is over"
+        f"{table.name}: {written:,} rows were read of {rows:,} counted, {_TRIES} times: rows are deleted"
+        " (retention, a mutation) while they are read. Run the backup again later"
     )
 
 
@@ -170,7 +170,7 @@ def _write(db: ClickHouse, sql: str, path: Path) -> int:
 
 
 def load(db: ClickHouse, table: Table, files: list[File], folder: Path, name: str) -> None:
-    """Insert the rows of files; once, however often. `name` is the back-up's. Raises RefusedError where the table does
+    """Insert the rows of files; once, however often. `name` is the backup's. Raises RefusedError where the table does
     not hold them afterwards."""
     for file in files:
         source = pq.ParquetFile(folder / file.path)
@@ -194,9 +194,9 @@ def compare(db: ClickHouse, table: Table, files: list[File]) -> None:
         right, detail = (rows, mark) == (wanted, total), f" (sums of hashes {mark} and {total})"
     if not right:
         raise RefusedError(
-            f"{table.name} holds {rows:,} rows after loading, the back-up {wanted:,}{detail}: somebody else wrote into"
-            " it, or retention takes rows already. Stop the sink, check MILLRACE_RETENTION_DAYS, and run the restore"
-            " again"
+            f"{table.name} holds {rows:,} rows after loading, the backup {wanted:,}{detail}: another client"
+            " wrote into it, or retention already deletes rows. Stop the sink, check MILLRACE_RETENTION_DAYS, and"
+            " run the restore again"
         )
 
 

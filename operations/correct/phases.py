@@ -131,7 +131,7 @@ def unfinished(db: ClickHouse) -> tuple[Correction, str] | None:
     )
     if not there[0][0]:
         raise RefusedError(
-            f"correction {found[0][0]} broke off and its table {NEW} is gone: docs/operations/correct.md says which of"
-            " the readings that are there twice are right"
+            f"correction {found[0][0]} was interrupted and its table {NEW} was dropped: docs/operations/correct.md"
+            " explains which of the duplicate readings are correct"
         )
     return Correction(*found[0][:-1]), found[0][-1]

@@ -200,7 +200,7 @@ def _refuse_lost(reader: LogReader, span: Span) -> None:
     low, _ = reader.bounds(RAW, span.partition)
     if low > span.first:
         raise RefusedError(
-            f"{RAW}[{span.partition}]: retention took offsets {span.first} to {low - 1}: only what Kafka still holds"
+            f"{RAW}[{span.partition}]: retention deleted offsets {span.first} to {low - 1}: only what Kafka still holds"
             " can be decoded again. Nothing was changed. Choose a later beginning (--from)"
         )
 

@@ -82,10 +82,10 @@ def confinement(in_reach: str, readers_served: bool) -> Finding:
 
 
 def unfinished(restore: str | None, correction: tuple[Correction, str] | None) -> Iterator[Finding]:
-    """`restore`: the back-up whose restore broke off; `correction`: the one that broke off, and its phase."""
+    """`restore`: the backup whose restore broke off; `correction`: the one that broke off, and its phase."""
     if restore is not None:
         do = "run the same `millrace restore` again, before any service starts: docs/operations/backup.md"
-        yield Finding("operations", Level.WRONG, f"the restore of the back-up of {restore} is not finished", do)
+        yield Finding("operations", Level.WRONG, f"the restore of the backup of {restore} is not finished", do)
     if correction is not None:
         name, phase = correction[0].correction, correction[1]
         do = "if none runs, `millrace correct` again: it undoes or finishes it first (docs/operations/correct.md)"

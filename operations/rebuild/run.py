@@ -50,7 +50,9 @@ def rebuild(
     """
     source = source_of(table)
     if source is None:
-        raise RefusedError(f"{table} is filled from no topic: {', '.join(TABLES)} can be rebuilt")
+        raise RefusedError(
+            f"{table} cannot be rebuilt, it is not filled from a topic: {', '.join(TABLES)} can be rebuilt"
+        )
     work = Rebuild(clickhouse, kafka, table, source, topics.facts(kafka, source.topic)[source.topic])
     try:
         refuse_cluster(work.db, "millrace rebuild swaps tables of one server")

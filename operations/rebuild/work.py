@@ -29,7 +29,7 @@ _LOOK_S: Final = 0.2
 @dataclass
 class Partition:
     """Where a rebuild is in a partition: the first offset that Kafka kept, the next to be read, the furthest raw record
-    of those that retention took, and of those that were read."""
+    of those that retention deleted, and of those that were read."""
 
     number: int
     low: int
@@ -92,7 +92,7 @@ class Rebuild:
         return Highest(*rows[0][1]) if rows[0][0] else START
 
     def copy_older(self) -> int:
-        """Rows that only the old table holds, because retention took their records; how many."""
+        """Rows that only the old table holds, because retention deleted their records; how many."""
         names = self._columns()
         for part in self.partitions:
             if part.older == START:
@@ -123,7 +123,7 @@ class Rebuild:
             rows += sum(self._follow(part, skips) for part in self.partitions)
             if time.monotonic() - began < PASS_S:
                 return rows
-        raise RetryableError(f"{self.table}: the log grows faster than it is read; try again when less comes in")
+        raise RetryableError(f"{self.table}: the log grows faster than it is read; try again when the rate is lower")
 
     def _follow(self, part: Partition, orders: Skips) -> int:
         end = self.stored(part.number)

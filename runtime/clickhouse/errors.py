@@ -43,7 +43,7 @@ def translate(error: Exception, code: int | None, what: str) -> MillraceError:
     text = " ".join(str(error).split())[:500]
     if code is None or code in RETRYABLE_CODES:
         return RetryableError(f"{what}: {text}")
-    return FatalError(f"{what}: ClickHouse refuses, and would again: {text}")
+    return FatalError(f"{what}: ClickHouse rejects it, and would reject a retry: {text}")
 
 
 @contextmanager

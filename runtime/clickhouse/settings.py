@@ -17,7 +17,9 @@ class ClickHouseSettings:
 
     clickhouse_url: str = setting("http://default@127.0.0.1:8123/millrace", doc="http(s)://user@host:port/database")
     clickhouse_password_file: Path | None = setting(None, doc="file that holds the user's password", readable=True)
-    clickhouse_timeout_s: float = setting(60.0, doc="of one request; then it is tried again", low=1, high=600)
+    clickhouse_timeout_s: float = setting(
+        60.0, doc="time-out of one request, seconds; then it is retried", low=1, high=600
+    )
 
 
 @dataclass(frozen=True, slots=True)

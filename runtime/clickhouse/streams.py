@@ -71,7 +71,7 @@ def arrow_batches(answer: Any, what: str) -> Iterator[pa.RecordBatch]:
         except (pa.ArrowInvalid, HTTPError, OSError) as error:
             raise _broken(file, what, error) from error
         if not file.seen.endswith(_END) or file.more():
-            raise _broken(file, what, EOFError("it ended without the mark of the end"))
+            raise _broken(file, what, EOFError("the end marker is missing"))
     finally:
         answer.close()
     if none_yet:
@@ -86,5 +86,5 @@ def _broken(file: _File, what: str, cause: Exception) -> MillraceError:
             pass
     found = _EXCEPTION.search(file.seen)
     if found is None:
-        return translate(EOFError(f"the answer broke off: {cause}"), None, what)
+        return translate(EOFError(f"the response ended prematurely: {cause}"), None, what)
     return translate(RuntimeError(found[0].decode(errors="replace")), int(found[1]), what)

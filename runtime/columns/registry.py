@@ -55,7 +55,7 @@ class RegistryColumns:
         found, broken = read_device(key, value)
         if broken is not None:
             self.refused += 1
-            log.error("a registry record cannot be read: %s", broken)
+            log.error("a registry record is ignored, it cannot be decoded: %s", broken)
         kind = NONE if not value or found.state == UNKNOWN else self._kinds.add(_text(found))
         number = self.devices.add(name) if number == NONE else number
         self._grow(number + 1)

@@ -38,7 +38,7 @@ def decode_publish(first: int, body: bytes, version: int = V5) -> p.Publish:
     packet_id = reader.packet_id() if qos else 0
     properties = decode_properties(reader, PacketType.PUBLISH) if version == V5 else {}
     if b"+" in topic or b"#" in topic or not (topic or "topic_alias" in properties):
-        raise MalformedPacketError("PUBLISH has a topic that is none")
+        raise MalformedPacketError("PUBLISH has an invalid topic")
     return p.Publish(topic, reader.rest(), qos, packet_id, bool(first & 1), bool(first & 8), properties)
 
 
@@ -68,7 +68,7 @@ def _will(reader: Reader, flags: int, version: int) -> p.Will:
     properties = decode_properties(reader, WILL) if version == V5 else {}
     topic, payload = reader.utf8(), reader.binary()
     if not topic or b"+" in topic or b"#" in topic:
-        raise MalformedPacketError("CONNECT has a will whose topic is none")
+        raise MalformedPacketError("CONNECT has a will with an invalid topic")
     return p.Will(topic, payload, flags >> 3 & 3, bool(flags & 0x20), properties)
 
 

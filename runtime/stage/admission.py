@@ -1,13 +1,14 @@
-"""Whether a stage may resume from this snapshot, given what the topics hold now. Pure: facts in, start or error out.
+"""Whether a stage may resume from a snapshot, given the current contents of the topics. Pure: facts in, start or error
+out.
 
-Call order, for each partition that is assigned: `admit(snapshot, …)` where a snapshot is stored, else `first(…)`; then
-`goal(…)` says how far a stage that drains has to go:
+Call order, for each assigned partition: `admit(snapshot, …)` if a snapshot is stored, else `first(…)`; then `goal(…)`
+returns the position that a draining stage has to reach:
 
     facts = LogFacts("telemetry.raw", topic_id, epoch=0, low=0, end=120, fingerprint=stored.fingerprint, outputs=ends)
     start = admit(stored, version=3, reads=(2,), facts=facts, options=Options())
 
-Every rule is here because without it a schedule of crashes, or an operator's mistake, silently loses or duplicates
-something: a re-created topic, a truncated log, records that retention deleted, outputs of another logic version.
+Without any one of these rules a sequence of crashes, or a mistake of an operator, would silently lose or duplicate
+data: a re-created topic, a truncated log, records that retention deleted, outputs of another logic version.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +22,7 @@ from schemas.skips import FROM_OLDEST, SKIP_LOST
 
 @dataclass(frozen=True, slots=True)
 class OutputEnd:
-    """The end of one partition of an output topic: the next offset there and the furthest provenance found there."""
+    """The end of one partition of an output topic: the next offset, and the highest provenance of its records."""
 
     end: int = 0
     last: Highest = START
@@ -29,10 +30,11 @@ class OutputEnd:
 
 @dataclass(frozen=True, slots=True)
 class LogFacts:
-    """What the logs hold when a partition is assigned.
+    """The contents of the topics when a partition is assigned.
 
-    `low` and `end` of the source partition: first offset kept, next offset to be written. `epoch` of telemetry.raw.
-    `fingerprint` of the source record before the snapshot's position; None: retention deleted it, or there is none.
+    `source`, `topic_id`: name and id of the source topic. `epoch`: of telemetry.raw. `low`, `end`: first offset and
+    next offset of the source partition. `fingerprint`: of the source record before the snapshot's position; None if
+    retention deleted it, or there is none. `outputs`: by topic, the same partition of each output topic.
     """
 
     source: str
@@ -55,14 +57,14 @@ class Options:
 
 
 def reset(stage: str, partition: int, mode: str) -> str:
-    """The command, for messages, that lets a partition start although something is missing. `mode`: FROM_OLDEST or
-    SKIP_LOST."""
+    """The command, for messages, that lets a partition start although state or records are missing. `mode`: FROM_OLDEST
+    or SKIP_LOST."""
     order = f"millrace stage reset {stage} --partition {partition} --{mode} --reason '...'"
     return f"`{order}`, then `millrace restart {stage}`"
 
 
 def started_over(*stages: str) -> str:
-    """The commands that begin with an empty state in all partitions of stages, the first ones first."""
+    """The commands, for messages, that start all partitions of stages with an empty state; upstream stages first."""
     orders = [f"`millrace stage reset {stage} --{FROM_OLDEST} --reason '...'`" for stage in stages]
     return f"{', '.join(orders)}, then `millrace restart {' '.join(stages)}`"
 
@@ -70,8 +72,8 @@ def started_over(*stages: str) -> str:
 def first(stage: str, version: int, partition: int, facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to start from where none is stored: an empty state at the oldest record of `facts.source`.
 
-    `version`: this logic version. Raises RefusedError where records were deleted or outputs written, which an empty
-    state does not know, unless `options.from_oldest`.
+    `version`: the logic version of this stage. Raises RefusedError, with the command to run, if records were deleted or
+    outputs were written, which an empty state would miss or repeat, unless `options.from_oldest`.
     """
     if not options.from_oldest:
         written = [topic for topic, output in facts.outputs.items() if output.end > 0]
@@ -88,8 +90,9 @@ def first(stage: str, version: int, partition: int, facts: LogFacts, options: Op
 def admit(snapshot: Snapshot, version: int, reads: Collection[int], facts: LogFacts, options: Options) -> Snapshot:
     """The snapshot to resume from: `snapshot`, its position moved only by `options.skip_lost`.
 
-    `version`: this logic version, which can read states of the older ones in `reads`. Raises RefusedError, which names
-    the command to run, where the topics do not match the snapshot or the version cannot take over from it.
+    `version`: the logic version of this stage, which can read states of the older versions in `reads`. Raises
+    RefusedError, with the command to run, if the topics do not match the snapshot (re-created, truncated, records
+    deleted), or this version cannot resume from it.
     """
     who = f"{snapshot.stage} partition {snapshot.partition}"
     _same_topic(who, snapshot, facts)
@@ -167,6 +170,6 @@ def _version_may_change(who: str, snapshot: Snapshot, version: int, facts: LogFa
 
 
 def goal(snapshot: Snapshot, facts: LogFacts) -> Highest | None:
-    """What the snapshot has to reach to cover every output written; None when it has."""
+    """The provenance that the snapshot has to reach to cover every output that was written; None if it already does."""
     furthest = max((output.last for output in facts.outputs.values()), default=START)
     return furthest if furthest > snapshot.highest else None

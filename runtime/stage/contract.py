@@ -1,7 +1,11 @@
-"""What a stage is: a pure function of its partition. The frame (Faust) does all input, output and snapshots.
+"""The interface of a stage: a pure function of its partition. The frame does all input, output and snapshots.
 
-A stage looks at no clock, no file and no other topic. All its input is the records it is given, and all its
-memory is its State; the same records give the same outputs, byte for byte, whenever and wherever they run.
+A stage reads no clock, no file and no other topic. Its only input is the records that it is given, and its only memory
+is its State, so the same records give the same outputs, byte for byte, whenever and wherever it runs.
+
+Protocols, from the frame's point of view: `Stage` creates and restores a `State` for each partition, `State` applies
+records. A stage may also be `Divisible` (rows that raise are left out), `Skippable` (an operator may skip a record) and
+`Observed` (metrics of its own). docs/how-to-add-a-stage.md has a complete example.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +17,16 @@ from schemas.vocabulary import Kind
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of the source topic, as a stage sees it.
+    """One record of the source topic, as it is passed to a stage.
 
-    `src` is the offset of the raw record it comes from (for access: its own offset), `epoch` that of telemetry.raw,
-    `headers` all headers of the record. `refused`: readings that are not in `value` any more, because the stage raised
-    on them. `trial`: only to see whether it raises; its results are discarded, so metrics must not count it.
-    `skipped`: an operator skips the record, for this reason; `value` may be anything (see Skippable).
+    `partition` and `offset`: of the source topic. `epoch`: of telemetry.raw. `src`: the offset of the raw record that
+    it comes from (for access: its own offset). `kind`: data, control or tick. `headers`: all headers of the record;
+    `value`: its bytes.
+
+    `refused`: number of readings that were removed from `value` because the stage raised an exception on them.
+    `trial`: the record is applied only to find out whether it raises; the results are discarded, so metrics must not
+    count it. `skipped`: the reason for which an operator skips the record, else None; `value` may then be invalid (see
+    Skippable).
     """
 
     partition: int
@@ -35,7 +43,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One record for an output topic. The frame adds provenance headers; at most one per topic and source record."""
+    """One record for an output topic; at most one per topic and source record.
+
+    `topic`: one of `Stage.outputs`. `headers`: without `src` and `prev`, which the frame adds (the provenance). The
+    partition is that of the source record.
+    """
 
     topic: str
     value: bytes
@@ -44,11 +56,11 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A state between two records: a part that JSON can encode, and named numpy arrays of fixed-size types.
+    """A state between two records: a part that can be encoded as JSON, and named numpy arrays of fixed-size types.
 
-    `meta` should be small (it is encoded at every snapshot); what grows with devices or series belongs in arrays. Large
-    arrays are stored in pieces of some MB, of which only those that changed are written: one that only grows at its end
-    is cheap.
+    `meta` must be small (it is encoded at every snapshot, and a manifest has at most 32 MB); data that grow with
+    devices or series belong in `arrays`. Large arrays are stored in chunks of some MB, and only chunks that changed are
+    written, so an array that only grows at its end is cheap.
     """
 
     meta: Any
@@ -58,35 +70,41 @@ class Frozen:
 class State(Protocol):
     """The state of one partition. Not thread-safe: the frame never calls two methods at the same time.
 
-    state = stage.create(0)
-    outputs = state.apply(record)  # for each record, in offset order
-    stored = state.freeze()  # between two records; copied before the next `apply`
-    same = stage.restore(0, stored, stage.logic_version)
+    Call order: `apply` for each record, in offset order; `freeze` and `sizes` between two records, at any time.
+
+        state = stage.create(0)
+        outputs = state.apply(record)  # for each record, in offset order
+        stored = state.freeze()  # between two records; copied before the next `apply`
+        same = stage.restore(0, stored, stage.logic_version)
     """
 
     def apply(self, record: Record) -> Sequence[Output]:
-        """Apply one record; returns at most one output a topic. Called in offset order, once for each record.
+        """Apply one record and return its outputs, at most one per topic.
 
-        Raises ContractError for a record that breaks the contract, before the state has changed: the worker stops with
-        exit code 78 until an operator decides. Any other exception costs the rows at fault (see Divisible).
+        Called once for each record, in offset order, including ticks and control records.
+
+        Raises ContractError for a record that cannot be decoded, before the state has changed: the worker then stops
+        with exit code 78 until an operator decides. On any other exception the state is discarded: the rows at fault
+        are left out if the stage is Divisible, otherwise the worker stops with exit code 70.
         """
 
     def freeze(self) -> Frozen:
-        """The state as it is now: meta and arrays may be the live ones, or views of them, since the frame copies them
-        before the next record. No record is applied meanwhile, so leave to `restore` what can be computed there."""
+        """The current state. `meta` and `arrays` may be the live objects or views of them, because the frame copies
+        them before the next record. Processing pauses meanwhile, so do not compute here what `restore` can compute. An
+        exception ends the worker with exit code 70."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Gauges of `millrace_stage_state_…`: `bytes` in memory, and items by kind (`devices`,
+        """Gauges of `millrace_stage_state_…`: `bytes` in memory, and numbers of items by kind (`devices`,
         `series`). Called often, so it must be cheap."""
 
 
 class Stage(Protocol):
-    """A stage: where it reads, where it writes, how its state is created and restored.
+    """A stage: its source and output topics, and how its state is created and restored.
 
-    The frame calls, for each partition that is assigned: `create` or `restore` once, then for each record `apply` and,
-    where the stage is `Observed`, `observe`; between two records now and then `freeze`. Nothing of it runs at the same
-    time for one partition, but `restore` and `apply` of a copy may run in a thread (a rescue, see Divisible), so what
-    partitions share must not change.
+    Call order, for each assigned partition: `create` or `restore` once, then for each record `State.apply` and, if the
+    stage is `Observed`, `observe`; `State.freeze` between two records, at every snapshot. These calls never overlap for
+    one partition, but `restore` and `apply` of a copy may run in a thread (see Divisible), so objects that partitions
+    share must be immutable.
 
         class Doubled(TakesReadings):
             name, logic_version, reads = "doubled", 1, ()
@@ -103,51 +121,59 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the consumer group, of `state.{name}` and of metrics. Never changed."""
+        """Name of the consumer group, of `state.{name}` and in metrics. Must never change."""
 
     @property
     def logic_version(self) -> int:
-        """Raised whenever the same records could give other outputs or the state's form changes."""
+        """Must be raised when the same records could give other outputs, or the stored form of the state changes."""
 
     @property
     def reads(self) -> tuple[int, ...]:
-        """Older logic versions whose stored states `restore` can take."""
+        """Older logic versions whose stored states `restore` can read; the worker refuses to start from others."""
 
     @property
     def source(self) -> str:
-        """The topic that is read."""
+        """The topic that the stage reads."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The topics that are written, each with as many partitions as the source."""
+        """The topics that the stage writes, each with as many partitions as the source."""
 
     def create(self, partition: int) -> State:
-        """The state before the first record of `partition`; an exception ends the worker with exit code 70."""
+        """A new state, before the first record of `partition`. An exception ends the worker with exit code 70."""
 
     def restore(self, partition: int, stored: Frozen, version: int) -> State:
-        """The state that was frozen, by logic version `version`: this one or one of `reads`. The arrays are the state's
-        own from now on and may be written to. An exception ends the worker with exit code 70."""
+        """The state that `stored` was frozen from, by logic version `version`: this one or one of `reads`.
+
+        The arrays belong to the new state and may be written to. An exception ends the worker with exit code 70."""
 
 
 @runtime_checkable
 class Divisible(Stage, Protocol):
-    """A stage whose data records can be taken in part: rows on which it raises cost no more than themselves."""
+    """A stage whose data records can be applied in part: rows on which it raises are left out, the others applied.
+
+    After an exception in `apply` the frame restores the state before the record, searches the rows at fault with
+    `only` (trials), and applies the record without them. Stages that read telemetry.readings inherit `TakesReadings`.
+    """
 
     def owners(self, record: Record) -> Sequence[str]:
-        """The device of each row."""
+        """The device id of each row of a data record. Raises ContractError if the record cannot be decoded."""
 
     def only(self, record: Record, kept: Any) -> Record:
-        """The record with the rows flagged (bool[rows]) and no others; `refused` counts the readings among the rest."""
+        """The record with only the rows for which `kept` (bool[rows]) is true. `refused` of the result is the number of
+        readings in the other rows."""
 
 
 @runtime_checkable
 class Skippable(Stage, Protocol):
-    """A stage whose records an operator may skip (`millrace stage skip`) without a hole in the ledger. Records of other
-    stages are dropped without an output."""
+    """A stage for which an operator may skip a record (`millrace stage skip`) without a difference in the ledger. For
+    other stages a skipped record is dropped without an output."""
 
     def skipped(self, record: Record, reason: str) -> Record:
-        """What is applied in place of the record: all its rows count as refused. `record` may hold anything, only its
-        offsets are right; the result follows from it and `reason` alone, since a replay must give the same."""
+        """The record to apply in place of a skipped one; all its rows count as refused.
+
+        Only the offsets of `record` are reliable, headers and value may be invalid. Must not raise, and the result must
+        depend on `record` and `reason` only, because a replay must give the same."""
 
 
 @runtime_checkable
@@ -155,5 +181,5 @@ class Observed(Stage, Protocol):
     """A stage with metrics of its own."""
 
     def observe(self, state: Any, record: Record) -> None:
-        """Called after each record that was applied, with its state: count. The clock may be read here. Trials are not
-        observed, and what is done here must not change the state."""
+        """Called after each applied record, with the state after it, to update metrics. May read the clock; must not
+        change the state. Not called for trials."""

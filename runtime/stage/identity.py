@@ -65,7 +65,7 @@ def check_topics(stage: Stage, live: Mapping[str, tuple[str, int]], facts: Mappi
 def _resized(stage: Stage, topic: str) -> str:
     if topic == names.RAW:
         return (
-            "Kafka takes no partitions away: bring a back-up into a new Kafka with `millrace restore FOLDER`"
+            "Kafka takes no partitions away: bring a backup into a new Kafka with `millrace restore FOLDER`"
             " (docs/operations/backup.md)"
         )
     return (

@@ -93,7 +93,7 @@ class Keeper:
         used = {chunk for layout in layouts.values() for chunk in layout.chunks}
         if used and partition not in await self._commit():
             raise PartitionLostError(
-                f"{self._topic}/{partition}: the group gave it to another worker; no snapshot was stored"
+                f"{self._topic}/{partition}: the group assigned it to another worker; no snapshot was stored"
             )
         index = position.chunks.after(used)
         previous = tuple(sorted(chunk.name for chunk in index.previous.values()))
@@ -105,8 +105,8 @@ class Keeper:
         self._copies.give_back(copy)
         if len(value) > _WARN_BYTES:
             log.warning(
-                "snapshot of partition %d: its manifest is %d MB, Kafka takes 32: what grows must not be in the state's"
-                " meta, but in arrays",
+                "snapshot of partition %d: its manifest is %d MB, the limit is 32: data that grow must not be in"
+                " the state's meta, but in arrays",
                 *(partition, len(value) >> 20),
             )
         return stats

@@ -14,9 +14,7 @@ _APPLY_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 RECORDS = Counter("millrace_stage_records_total", "source records applied", ["stage", "kind"])
 SOURCE_BYTES = Counter("millrace_stage_source_bytes_total", "bytes of the source records applied", ["stage"])
 ROWS = Counter("millrace_stage_rows_total", "rows of the source records applied", ["stage"])
-REPEATS = Counter(
-    "millrace_stage_repeats_total", "source records dropped: fetched or written again after a restart", ["stage"]
-)
+REPEATS = Counter("millrace_stage_repeats_total", "source records dropped as duplicates after a restart", ["stage"])
 REFUSED = Counter(
     "millrace_stage_refused_rows_total",
     "rows left out because the stage raised an exception on them: a bug, see the log",
@@ -33,7 +31,7 @@ KNOWN = Counter(
 APPLY = Histogram("millrace_stage_apply_seconds", "time to apply one record", ["stage"], buckets=_APPLY_BUCKETS_S)
 LAG = Gauge("millrace_stage_lag_records", "source records not yet applied", ["stage", "partition"])
 POSITION = Gauge("millrace_stage_position", "next source offset to apply", ["stage", "partition"])
-PARTITIONS = Gauge("millrace_stage_partitions", "partitions this worker holds", ["stage"])
+PARTITIONS = Gauge("millrace_stage_partitions", "partitions assigned to this worker", ["stage"])
 STATE_BYTES = Gauge("millrace_stage_state_bytes", "bytes of state in memory", ["stage", "partition"])
 STATE_ITEMS = Gauge("millrace_stage_state_items", "items in the state, by kind", ["stage", "partition", "what"])
 SNAPSHOTS = Counter("millrace_stage_snapshots_total", "snapshots acknowledged by Kafka", ["stage"])
@@ -43,10 +41,10 @@ SNAPSHOT_TIME = Gauge(
     ["stage", "partition"],
 )
 SNAPSHOT_BYTES = Gauge(
-    "millrace_stage_snapshot_bytes", "bytes that the last snapshot wrote: what had changed", ["stage", "partition"]
+    "millrace_stage_snapshot_bytes", "bytes that the last snapshot wrote (chunks that changed)", ["stage", "partition"]
 )
 SNAPSHOT_WAIT = Gauge(
-    "millrace_stage_snapshot_wait_seconds", "how long the flow waited for the last snapshot", ["stage", "partition"]
+    "millrace_stage_snapshot_wait_seconds", "how long the last snapshot paused processing", ["stage", "partition"]
 )
 SNAPSHOT_WRITTEN = Counter("millrace_stage_snapshot_written_bytes_total", "bytes written by snapshots", ["stage"])
 SNAPSHOT_CHUNKS = Counter(
@@ -59,13 +57,13 @@ SNAPSHOT_SECONDS = Histogram(
 )
 FREEZE_SECONDS = Histogram(
     "millrace_stage_freeze_seconds",
-    "part of a snapshot that the flow waits for",
+    "time for which a snapshot pauses processing",
     ["stage"],
     buckets=_APPLY_BUCKETS_S,
 )
 RESTORE_SECONDS = Histogram(
     "millrace_stage_restore_seconds",
-    "load the state at a take-over",
+    "time to load the state of an assigned partition",
     ["stage"],
     buckets=DELAY_BUCKETS_S,
 )

@@ -63,7 +63,7 @@ class Orders:
         if isinstance(error, NewerSchemaError):
             return RefusedError(f"{where}: {error}: install this stage's newer release, then `millrace restart`")
         return RefusedError(
-            f"{where} breaks the contract: {error}. If no service of Millrace wrote it, step over it: `millrace stage"
+            f"{where} breaks the contract: {error}. If no service of Millrace wrote it, skip it: `millrace stage"
             f" skip {self._stage.name} --partition {partition} --offset {offset} --reason '...'`, then"
             f" `millrace restart {self._stage.name}`"
         )

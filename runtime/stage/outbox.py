@@ -22,10 +22,10 @@ Headers = list[tuple[str, bytes]]
 
 
 class Outbox(Protocol):
-    """Where an engine sends its outputs. For one event loop; not thread-safe.
+    """Sends the outputs of an engine. For one event loop; not thread-safe.
 
-    Call order: any number of `send`, then `settled` before the offsets that these outputs answer are committed. After
-    a FatalError the outbox is unusable: the worker ends and resumes from its last snapshot.
+    Call order: any number of `send`, then `settled` before the source offsets of these outputs are committed. After a
+    FatalError the outbox must not be used again: the worker ends, and resumes from its last snapshot.
 
         await outbox.send("telemetry.doubled", 0, value, output.headers + provenance)
         offsets = await outbox.settled(0)  # {"telemetry.doubled": 41}
@@ -34,16 +34,17 @@ class Outbox(Protocol):
     async def send(
         self, topic: str, partition: int, value: bytes | None, headers: Headers, key: bytes | None = None
     ) -> None:
-        """Send a record after all those sent before to this topic and partition; returns before Kafka has it.
+        """Send a record, in order after all records sent earlier to this topic and partition.
 
-        `value` None: a tombstone. `key`: for compacted topics. Waits only while too many bytes are in flight. Raises
-        FatalError where Kafka rejected this record or one before it.
+        `value`: None for a tombstone. `key`: for compacted topics. Returns before Kafka has stored the record; waits
+        only while too many bytes are in flight. Raises FatalError if Kafka rejected this record or an earlier one.
         """
 
     async def settled(self, partition: int) -> dict[str, int]:
-        """Wait until all replicas have what was sent so far to this partition number, of any topic.
+        """Wait until all in-sync replicas have acknowledged the records sent so far to this partition of any topic.
 
-        Returns the highest offset by topic, without topics to which nothing was sent. Raises FatalError as `send`.
+        Records that are sent while it waits are not included. Returns the highest acknowledged offset by topic; topics
+        without records are left out. Raises FatalError like `send`.
         """
 
 
@@ -57,7 +58,7 @@ class _Line:
 
 
 class KafkaOutbox:
-    """An outbox that produces to Kafka. `limit_bytes`: most bytes in flight."""
+    """An outbox that produces to Kafka. `settings`: addresses and security. `limit_bytes`: most bytes in flight."""
 
     def __init__(self, settings: KafkaSettings, limit_bytes: int = 64 << 20) -> None:
         more: dict[str, Any] = {"enable.gapless.guarantee": True, "message.max.bytes": 64 << 20}

@@ -101,7 +101,7 @@ def check(error: KafkaError, where: str) -> None:
     if passes(error):
         return
     if error.name() in ("_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"):
-        raise RefusedError(f"{where}: {error.str()}: retention took records before they were stored")
+        raise RefusedError(f"{where}: {error.str()}: retention deleted records before they were stored")
     if error.name() == "FENCED_INSTANCE_ID":
         raise FatalError(f"{where}: another sink runs under the same MILLRACE_INSTANCE; each needs its own")
     raise FatalError(f"{where}: Kafka: {error.name()}: {error.str()}")

@@ -165,6 +165,6 @@ class Contract:
     def _way_out(self) -> str:
         topic, _, partition = self.where.removesuffix("]").partition("[")
         return (
-            f"If no service of Millrace wrote it, step over it: `millrace stage skip {self.reader or topic}"
+            f"If no service of Millrace wrote it, skip it: `millrace stage skip {self.reader or topic}"
             f" --partition {partition} --offset {self.offset} --reason '...'`, then `millrace restart sink`"
         )

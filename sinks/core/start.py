@@ -94,7 +94,7 @@ def decide(where: str, found: Found, rule: Rule) -> Start:
     if stored < mark.highest:
         raise RefusedError(
             f"{where}: the commit says that raw records up to {_name(mark.highest)} are stored, but the ledger in"
-            f" ClickHouse ends at {_name(stored)}: ClickHouse lost rows or is another one. Restore it, or reset the"
+            f" ClickHouse ends at {_name(stored)}: ClickHouse lost rows or is another server. Restore it, or reset the"
             " consumer group to read the log again"
         )
     return Start(offset, mark.highest, mark.rule, found.furthest, committed=True, time_ms=mark.time_ms or 0)
@@ -133,7 +133,7 @@ def _without_commit(where: str, found: Found, rule: Rule) -> Start:
 def _inside(where: str, offset: int, found: Found) -> None:
     if offset < found.low:
         raise RefusedError(
-            f"{where}: retention took offsets {offset} to {found.low - 1} before they were stored. They are lost to"
+            f"{where}: retention deleted offsets {offset} to {found.low - 1} before they were stored. They are lost to"
             " ClickHouse unless the topic is restored; raise retention.ms and watch the sink's lag"
         )
     if offset > found.high:

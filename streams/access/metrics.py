@@ -6,21 +6,21 @@ from runtime.probes import DELAY_BUCKETS_S
 from schemas.vocabulary import Verdict
 from streams.access.core.state import Seen
 
-MESSAGES = Counter("millrace_access_messages_total", "messages decided, by verdict", ["verdict"])
+MESSAGES = Counter("millrace_access_messages_total", "messages processed, by verdict", ["verdict"])
 REFUSED = Counter("millrace_access_refused_total", "messages denied or dead-lettered, by the rule they broke", ["rule"])
 for _rule in ("ahead", "age"):  # shown from the start, so that the first device with a wrong clock is a rise
     REFUSED.labels(_rule)
 READINGS = Counter("millrace_access_readings_total", "readings of accepted messages")
-MISSING = Counter("millrace_access_missing_total", "seq numbers given up: lost before they reached the bridge")
+MISSING = Counter("millrace_access_missing_total", "missing seq numbers: messages lost before they reached the bridge")
 REPLAYED = Counter("millrace_access_replayed_total", "messages that were replays of denied or dead-lettered ones")
 EVENTS = Counter("millrace_access_events_total", "event rows: accepted messages outside of telemetry, and connects")
-UNTOLD = Counter("millrace_access_untold_total", "rows of the platform's own that could not be read")
+UNREADABLE = Counter("millrace_access_untold_total", "platform rows (connects, disconnects) that could not be read")
 FALLBACKS = Counter(
     "millrace_access_decode_fallbacks_total", "records decoded message by message because the batch path failed"
 )
 DELAY = Histogram(
     "millrace_access_delay_seconds",
-    "from the bridge's receipt of a record's last message to the decision",
+    "from the bridge's receipt of a record's last message to its verdict",
     buckets=DELAY_BUCKETS_S,
 )
 
@@ -42,7 +42,7 @@ def observe(seen: Seen, now_s: float) -> None:
     for name, counter in _BY_COUNT.items():
         if count := getattr(seen.counts, name):
             counter.inc(count)
-    UNTOLD.inc(seen.untold)
+    UNREADABLE.inc(seen.unreadable)
     FALLBACKS.inc(seen.fallback)
     for rule, count in seen.rules.items():
         REFUSED.labels(rule).inc(count)

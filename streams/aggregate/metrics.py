@@ -7,11 +7,17 @@ from runtime.probes import DELAY_BUCKETS_S
 from schemas.vocabulary import Kind, Part
 from streams.aggregate.core.state import Seen
 
-FOLDED = Counter("millrace_aggregate_folded_total", "readings put into windows")
-TEXTS = Counter("millrace_aggregate_texts_total", "text readings, which no window holds")
+FOLDED = Counter("millrace_aggregate_folded_total", "readings added to windows")
+TEXTS = Counter("millrace_aggregate_texts_total", "text readings, which are not part of any window")
 LATE = Counter("millrace_aggregate_late_total", "readings of windows that had been written already")
-REFUSED = Counter("millrace_aggregate_refused_total", "readings in no window although they have a number", ["reason"])
-PARTIALS = Counter("millrace_aggregate_partials_total", "partial aggregates written, those of groups too", ["part"])
+REFUSED = Counter(
+    "millrace_aggregate_refused_total",
+    "numeric readings that were refused, so that no window contains them",
+    ["reason"],
+)
+PARTIALS = Counter(
+    "millrace_aggregate_partials_total", "partial aggregates written, including those of groups", ["part"]
+)
 DELAY = Histogram(
     "millrace_aggregate_stream_delay_seconds",
     "how far stream time is behind the clock when a tick has been applied",

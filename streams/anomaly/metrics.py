@@ -8,7 +8,7 @@ from schemas.vocabulary import Severity
 from streams.anomaly.core.parts import Seen
 
 READINGS = Counter("millrace_anomaly_readings_total", "readings judged")
-POINTS = Counter("millrace_anomaly_points_total", "strange readings and silences, by detector", ["detector"])
+POINTS = Counter("millrace_anomaly_points_total", "anomalous readings and silences, by detector", ["detector"])
 OPENED = Counter("millrace_anomaly_incidents_total", "incidents opened", ["detector", "severity"])
 CLOSED = Counter("millrace_anomaly_incidents_closed_total", "incidents closed", ["detector"])
 REFUSED = Counter(
@@ -24,7 +24,7 @@ MARKS = Counter(
 )
 DELAY = Histogram(
     "millrace_anomaly_delay_seconds",
-    "from the bridge's receipt of a record's last reading to its judgement",
+    "from the bridge's receipt of a record's last reading to its score",
     buckets=DELAY_BUCKETS_S,
 )
 

@@ -88,7 +88,7 @@ def test_a_shipped_policy_is_right_and_survives_the_wire(name: str) -> None:
     assert decode(policy.encode()) == policy
 
 
-def test_the_loopback_policy_is_the_default_one_with_a_role_for_strangers() -> None:
+def test_the_loopback_policy_is_the_default_one_with_a_role_for_unregistered_devices() -> None:
     default, loopback = (check(shipped(name), name) for name in ("default", "loopback"))
     assert default.unknown is None
     assert loopback.unknown == "visitor"

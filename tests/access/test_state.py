@@ -221,7 +221,7 @@ def test_a_platform_row_that_says_nothing_is_passed_over_and_counted(topic: str)
     outputs = state.apply(data(9, [row, message("s-1", '{"temperature":1}')]))
     assert counts_of(outputs) == Counts(received=1, accepted=1, readings=1)
     assert [found["raw_row"] for found in rows_of(outputs)] == [1]
-    assert state.seen.untold == 1
+    assert state.seen.unreadable == 1
 
 
 def test_a_denied_seq_is_spent() -> None:
@@ -336,7 +336,7 @@ def test_different_failures_of_all_messages_stop_nobody(monkeypatch: pytest.Monk
 
 def test_a_stranger_beyond_what_a_partition_remembers_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     state = started(POLICY + "\nunknown: open\n")
-    monkeypatch.setattr(state_module, "MAX_STRANGERS", state.devices.size + 1)
+    monkeypatch.setattr(state_module, "MAX_UNREGISTERED", state.devices.size + 1)
     assert verdict(state, message("x-1", '{"a":1}'))[0] is Verdict.ACCEPTED
     assert verdict(state, message("x-2", '{"a":1}'))[1] == state_module._FULL
     state.apply(registered(9, Device("x-2", "open")))

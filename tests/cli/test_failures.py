@@ -294,7 +294,8 @@ def test_a_command_as_a_process_ends_the_same_way(tmp_path: Path) -> None:
     done = process(["sql", "SELECT 1"], settings, tmp_path)
     assert (done.returncode, done.stdout) == (Exit.CONFIG, "")
     assert done.stderr == (
-        "millrace: MILLRACE_CLICKHOUSE_TIMEOUT_S='abc': expected a number (of one request; then it is tried again)\n"
+        "millrace: MILLRACE_CLICKHOUSE_TIMEOUT_S='abc': expected a number"
+        " (time-out of one request, seconds; then it is retried)\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""A back-up of a flowing platform, and what a sink makes of it after a restore, against real Kafka and ClickHouse."""
+"""A backup of a flowing platform, and what a sink makes of it after a restore, against real Kafka and ClickHouse."""
 
 import signal
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_a_damaged_backup_changes_nothing(make_stand: Callable[..., Stand], comm
     assert f"{file.name} is not what was written" in refused and "nothing was changed" in refused
     assert stored(stand) == sum(stand.expected().readings.values())
     (folder / "manifest.json").unlink()
-    assert "is no back-up" in str(command(stand, "restore", str(folder)).exception)
+    assert "is no backup" in str(command(stand, "restore", str(folder)).exception)
 
 
 @pytest.mark.chaos

@@ -140,6 +140,6 @@ def test_what_retention_took_cannot_be_corrected(make_stand: Callable[..., Stand
             future.result(10)
         before = held(stand)
         refused = str(command(stand, *words).exception)
-        assert f"{RAW}[1]: retention took offsets {span.start} to {span.start + 1}" in refused
+        assert f"{RAW}[1]: retention deleted offsets {span.start} to {span.start + 1}" in refused
         assert held(stand) == before
         assert "is not after" in str(command(stand, "correct", "--from", "1h", "--to", "2h").exception)

@@ -1,4 +1,4 @@
-"""Where a back-up is cut, what must be read on and which epochs follow, as functions of values."""
+"""Where a backup is cut, what must be read on and which epochs follow, as functions of values."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -76,7 +76,7 @@ def test_services_that_wrote_before_the_restore_are_noticed() -> None:
     with pytest.raises(RefusedError, match="services ran before the restore"):
         successors(old, now, {RAW: 12})
     assert successors({CONTROL: _topic("a", 3)}, {CONTROL: TopicFacts("b", 0, 1)}, {CONTROL: 12})
-    with pytest.raises(RefusedError, match="has 2 partitions, in the back-up 1"):
+    with pytest.raises(RefusedError, match="has 2 partitions, in the backup 1"):
         successors(old, {RAW: TopicFacts("a", 3, 2)}, {})
 
 
@@ -84,7 +84,7 @@ def test_services_that_wrote_before_the_restore_are_noticed() -> None:
     ("read_on", "now", "bounds", "reported"),
     [
         ({0: (3, 10)}, TopicFacts("a", 3, 1), (10, 20), None),
-        ({0: (3, 10)}, TopicFacts("a", 3, 1), (12, 20), "offsets 10 to 11 are lost: retention took them"),
+        ({0: (3, 10)}, TopicFacts("a", 3, 1), (12, 20), "offsets 10 to 11 are lost: retention deleted them"),
         ({}, TopicFacts("a", 3, 1), (0, 20), None),
         ({0: (2, 10)}, TopicFacts("a", 3, 1), (1, 20), "offsets 0 to 0 are lost"),
         ({0: (3, 10)}, TopicFacts("b", 0, 1), (0, 0), "created again: what was from offset 10 on is lost"),

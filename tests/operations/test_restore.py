@@ -40,7 +40,7 @@ def test_a_table_that_holds_fewer_rows_than_the_backup_is_not_called_restored(db
     found = {table.name: table for table in tables.tables(db)}
     assert found[name].replacing == (name != "readings")
     mark = None if found[name].replacing else 0
-    with pytest.raises(RefusedError, match=f"{name} holds 0 rows after loading, the back-up 3"):
+    with pytest.raises(RefusedError, match=f"{name} holds 0 rows after loading, the backup 3"):
         tables.compare(db, found[name], [File("x", 1, "", name, 3, mark)])
     tables.compare(db, found[name], [])
 

@@ -209,12 +209,12 @@ def test_it_starts_where(found: Found, start: Start) -> None:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (world(low=95), "retention took offsets 91 to 94"),
+        (world(low=95), "retention deleted offsets 91 to 94"),
         (world(high=90), "truncated or created again"),
         (world(commit=(91, "what?")), "not written by this sink"),
-        (world(ledger=None), "ClickHouse lost rows or is another one"),
-        (world(ledger=LedgerEnd(Highest(1, 49), 2, 89)), "ClickHouse lost rows or is another one"),
-        (world(commit=None, low=95), "retention took offsets 91 to 94"),
+        (world(ledger=None), "ClickHouse lost rows or is another server"),
+        (world(ledger=LedgerEnd(Highest(1, 49), 2, 89)), "ClickHouse lost rows or is another server"),
+        (world(commit=None, low=95), "retention deleted offsets 91 to 94"),
         (world(commit=None, ledger=None, furthest=START, low=1), "begins at offset 1"),
         (world(commit=None, ledger=None), "the ledger knows nothing"),
     ],

@@ -153,7 +153,7 @@ def test_it_refuses_a_clickhouse_that_lost_what_was_committed(make_stand: Make) 
     db.command(f"DROP DATABASE {stand.name}")
     sink = stand.sink()
     assert sink.end() == 78
-    assert "ClickHouse lost rows or is another one" in sink.text()
+    assert "ClickHouse lost rows or is another server" in sink.text()
 
 
 @pytest.mark.parametrize("topic", ["telemetry.readings", "telemetry.presence"])

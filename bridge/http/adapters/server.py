@@ -50,7 +50,7 @@ class _Handler(web.RequestHandler):
         if status >= 500:
             log.error("request failed", exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun already")
+            raise ConnectionError("a response was already started")
         text = (message or "not HTTP").partition("\n")[0][:200]
         metrics.answered(status)
         answer = respond(status, {"error": text if status < 500 else FAULT})

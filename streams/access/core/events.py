@@ -57,7 +57,7 @@ def of_platform(batch: Any, platform: Int32) -> tuple[pa.RecordBatch, int]:
             if named != device:
                 raise ContractError(f"topic {topic[:120]!r}: its row is of device {device[:80]!r}")
         except ContractError as error:
-            log.error("row %d, the platform's own, is passed over: %s", row, error)
+            log.error("platform row %d is skipped: %s", row, error)
             continue
         words.append(event)
         right.append(row)

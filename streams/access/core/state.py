@@ -37,7 +37,7 @@ from streams.access.policy import decode
 
 log = logging.getLogger(__name__)
 
-MAX_STRANGERS: Final = 250_000
+MAX_UNREGISTERED: Final = 250_000
 """Devices of a partition above which one that nobody registered is denied and not remembered."""
 _BUG_MESSAGES: Final = 16
 _BUG_DEVICES: Final = 4
@@ -49,14 +49,14 @@ _FULL: Final = "unknown_device: not in the registry, and this partition remember
 @dataclass(slots=True)
 class Seen:
     """What the last data record was, for metrics: `rules` counts denied and dead messages by rule, `received_ms` is
-    when the bridge read the last message, `fallback` whether the decoder's batch path failed, `untold` rows of the
+    when the bridge read the last message, `fallback` whether the decoder's batch path failed, `unreadable` rows of the
     platform's own that could not be read."""
 
     counts: Counts = field(default_factory=Counts)
     rules: Tally[str] = field(default_factory=Tally)
     received_ms: int = 0
     fallback: bool = False
-    untold: int = 0
+    unreadable: int = 0
 
 
 class State:
@@ -108,7 +108,7 @@ class State:
         if self.seen.rules["internal"] == counts.received >= _BUG_MESSAGES:
             _stop_if_same(found)
         if raw_rows is not None:
-            platform, self.seen.untold = events.of_platform(batch, _others(len(batch), raw_rows))
+            platform, self.seen.unreadable = events.of_platform(batch, _others(len(batch), raw_rows))
             counts, found = replace(counts, events=counts.events + len(platform)), events.merged(found, platform)
         self.seen.counts = counts
         return Output(READINGS, ipc.encode(found), self._headers(Kind.DATA, counts))
@@ -154,7 +154,7 @@ class State:
 
     def _unreadable(self, message: Any, row: int, error: Exception) -> tuple[Counts, pa.RecordBatch]:
         first = not self.seen.rules["internal"]
-        log.error("a message could not be judged: %r", error, exc_info=error if first else None)
+        log.error("a message could not be processed: %r", error, exc_info=error if first else None)
         replayed = 1 - message.column("replay_of").null_count
         self.seen.rules["internal"] += 1
         reason = f"internal: {type(error).__name__}"
@@ -203,7 +203,7 @@ class State:
         if (found == NONE).any():
             new = ids.filter(pa.array(found == NONE)).unique().to_pylist()
             for device in new:
-                if is_device_id(device) and self.devices.size < MAX_STRANGERS:
+                if is_device_id(device) and self.devices.size < MAX_UNREGISTERED:
                     self._add(device)
             found = self.devices.find(ids)
         return found
@@ -330,8 +330,8 @@ def _stop_if_same(found: pa.RecordBatch) -> None:
     reasons = found.column("reason").unique()
     if len(reasons) == 1 and len(found.column("publisher").unique()) >= _BUG_DEVICES:
         raise FatalError(
-            f"all {len(found)} messages of a record failed with {reasons[0].as_py()!r}: a bug, not their fault. Nothing"
-            " of it was written; the error logged before has the place. Roll back to the version before, or fix it"
+            f"all {len(found)} messages of a record failed with {reasons[0].as_py()!r}: a bug of access. Nothing"
+            " of it was written; the error logged above has the traceback. Roll back to the previous version, or fix it"
         )
 
 

@@ -14,7 +14,7 @@ from schemas.topics import is_device_id
 from streams.presence.core.deadlines import NEVER, Deadlines
 
 MAX_DEVICES: Final = 1_000_000
-"""Of a partition. What lies above is not watched, and counted; the stage before this one remembers fewer strangers."""
+"""Per partition. Further devices are only counted; access remembers fewer unregistered devices than that."""
 BEFORE: Final = -(1 << 62)
 """A time before all times: it never was."""
 _COMPACT_FROM: Final = 1_024

@@ -81,7 +81,7 @@ class State:
         found, broken = read_device(key, record.value)
         if broken is not None:
             self.refused += 1
-            log.error("a registry record cannot be read: %s", broken)
+            log.error("a registry record is ignored, it cannot be decoded: %s", broken)
         if found.state == UNKNOWN:  # its owner is unknown too: what is stored of it stays
             return None
         return self.watch.remove(device, None if found.state == REMOVED else found.parent or device)
