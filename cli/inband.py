@@ -109,6 +109,22 @@ def published(kafka: KafkaSettings, key: str, decode: Callable[[bytes], T]) -> P
     return Published(good.value, good.text, f"{epoch(kafka)}/{good.offset}", newest, good.broken)
 
 
+def replace(
+    kafka: KafkaSettings, key: str, value: bytes, see: str, expected: int, show: Callable[[], Published[Any]]
+) -> tuple[int, int]:
+    """As `publish`, against the version whose difference was shown. Where another one was published meanwhile, `show`
+    is called, which prints the difference from that one, and ChangedMeanwhileError names it and the command `see`."""
+    try:
+        return publish(kafka, key, value, see, expected)
+    except decisions.ChangedMeanwhileError:
+        click.echo("another version was published meanwhile; the difference from that one:", err=True)
+        newest = show().name
+    raise decisions.ChangedMeanwhileError(
+        f"{key}: version {newest} was published meanwhile, so nothing was changed. `{see}` shows it; run this command"
+        " again to replace it"
+    )
+
+
 def show_difference(old: Shown | None, new: Shown, current: Published[Any], source: str) -> bool:
     """Print what changes; False when nothing does. What was never published may be, though it is the default."""
     found = difference.lines(None if old is None else old.plain(), new.plain(), current.name, source)

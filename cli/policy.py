@@ -2,6 +2,7 @@
 
 from itertools import zip_longest
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -9,13 +10,14 @@ from cli import inband, versions
 from cli.ask import confirm
 from cli.context import Servers, changes, data_option, settings
 from cli.difference import PolicyChange, of_policies, text_of
-from control.decisions import ANY_VERSION, ChangedMeanwhileError
 from identity.registry import DeviceRegistry
 from runtime.clickhouse.client import ClickHouse
 from runtime.clickhouse.settings import ClickHouseSettings
 from runtime.settings import KafkaSettings
 from schemas.control import POLICY_KEY
 from streams.access.policy import Policy, check, decode
+
+_SEE: Final = "millrace policy show"
 
 
 @click.group()
@@ -114,12 +116,9 @@ def _replace(kafka: KafkaSettings, new: Policy, source: str, dry_run: bool, yes:
         return
     if change.takes_away:
         confirm("Devices that may publish now would be denied. Publish it?", yes)
-    try:
-        epoch, offset = publish(kafka, new, current.newest)
-    except ChangedMeanwhileError:
-        click.echo("somebody else published meanwhile; against what is in force now:", err=True)
-        _difference(kafka, new, source)
-        raise
+    epoch, offset = inband.replace(
+        kafka, POLICY_KEY, new.encode(), _SEE, current.newest, lambda: _difference(kafka, new, source)[0]
+    )
     click.echo(f"policy {epoch}/{offset} published: {len(new.roles)} roles, unknown devices {_role_of_unknown(new)}")
     inband.wait_in_force(kafka, offset + 1, wait_s)
 
@@ -137,9 +136,9 @@ def _difference(kafka: KafkaSettings, new: Policy, source: str) -> tuple[inband.
     return current, change
 
 
-def publish(kafka: KafkaSettings, found: Policy, expected: int = ANY_VERSION) -> tuple[int, int]:
-    """Put a policy in force; its version (epoch, offset). `expected`: as of inband.publish."""
-    return inband.publish(kafka, POLICY_KEY, found.encode(), "millrace policy show", expected)
+def publish(kafka: KafkaSettings, found: Policy) -> tuple[int, int]:
+    """Put a policy in force, whatever was before; its version (epoch, offset)."""
+    return inband.publish(kafka, POLICY_KEY, found.encode(), _SEE)
 
 
 def _role_of_unknown(found: Policy) -> str:

@@ -47,12 +47,19 @@ def add(
     def check_(file: Path) -> None:
         click.echo(f"{file}: {summary(inband.read(file, check))}")
 
-    def replace(kafka: KafkaSettings, new: T, source: str, dry_run: bool, wait_s: float) -> None:
+    def difference(kafka: KafkaSettings, new: T, source: str) -> tuple[inband.Published[T], bool]:
         current = inband.published(kafka, key, decode)
         old = default() if current.value is None else current.value
-        if not inband.show_difference(old, new, current, source) or not inband.goes_on(dry_run):
+        return current, inband.show_difference(old, new, current, source)
+
+    def replace(kafka: KafkaSettings, new: T, source: str, dry_run: bool, wait_s: float) -> None:
+        current, changed = difference(kafka, new, source)
+        if not changed or not inband.goes_on(dry_run):
             return
-        epoch, offset = inband.publish(kafka, key, new.encode(), f"millrace {noun} show", current.newest)
+        see = f"millrace {noun} show"
+        epoch, offset = inband.replace(
+            kafka, key, new.encode(), see, current.newest, lambda: difference(kafka, new, source)[0]
+        )
         click.echo(f"{what} {epoch}/{offset} published: {summary(new)}")
         inband.wait_in_force(kafka, offset + 1, wait_s)
 

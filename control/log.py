@@ -125,7 +125,7 @@ def change(settings: KafkaSettings, interest: Interest, decide: Callable[[View],
         found = decide(view)  # what is refused now is refused without getting in anybody's way
         if not found.records:
             return Written(found.answer, -1)
-        return _Writer(settings, log, view).write(decide)
+        return _Writer(settings, log, view, len(found.records)).write(decide)
 
 
 class _LostError(Exception):
@@ -135,8 +135,9 @@ class _LostError(Exception):
 class _Writer:
     """Tries until a transaction commits."""
 
-    def __init__(self, settings: KafkaSettings, log: LogReader, view: View) -> None:
-        self._settings, self._log, self._view = settings, log, view
+    def __init__(self, settings: KafkaSettings, log: LogReader, view: View, expected: int) -> None:
+        """`expected`: about how many records there are to write."""
+        self._settings, self._log, self._view, self._expected = settings, log, view, expected
         self._name = secrets.token_hex(8).encode()
         self._maybe: Written[Any] | None = None
         """A change whose commit was sent and not answered."""
@@ -155,7 +156,7 @@ class _Writer:
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     def _attempt(self, decide: Callable[[View], Change[T]]) -> Written[T]:
-        producer = self._begin(len(self._view.records))
+        producer = self._begin(max(self._expected, len(self._view.records)))
         self._view.read(self._log)
         if self._maybe is not None and self._name in self._view.changes:
             return self._maybe

@@ -10,13 +10,14 @@ from typing import Final
 import orjson
 from confluent_kafka import KafkaException
 
+from control import log
+from control.log import Change, NewDecision, View
 from operations.backup.manifest import Topic
 from runtime.errors import RefusedError
 from runtime.kafka import clients, topics
 from runtime.kafka.log import LogReader
-from runtime.kafka.produce import NewRecord, produce_confirmed
 from runtime.settings import KafkaSettings
-from schemas.control import TopicFacts, is_relayed
+from schemas.control import ANY, FORMAT_HEADER, FORMER_HEADER, TopicFacts, device_of, is_relayed
 from schemas.topics import CONTROL
 
 _TIMEOUT_S: Final = 15.0
@@ -76,11 +77,26 @@ def successors(
 
 
 def restore(kafka: KafkaSettings, records: Records, new: Mapping[str, TopicFacts]) -> int:
-    """Write what operators decided, then the identities of topics; the number of records that Kafka has acknowledged.
-    Doing it again changes nothing. Raises RetryableError."""
-    produce_confirmed(kafka, (NewRecord(CONTROL, value, key=key) for key, value in records.items()))
+    """Write what operators decided, in one transaction, then the identities of topics; the number of records that are
+    in force. Doing it again changes nothing. Raises RetryableError."""
+    keys = {key.encode() for key in records}
+
+    def decide(view: View) -> Change[None]:
+        return Change([_decision(key, value) for key, value in records.items() if not _holds(view, key, value)], None)
+
+    log.change(kafka, lambda key, _: key in keys, decide)
     topics.record(kafka, new)
     return len(records)
+
+
+def _holds(view: View, key: str, value: bytes) -> bool:
+    found = view.get(key)
+    return found is not None and found.value() == value and FORMAT_HEADER in log.headers_of(found)
+
+
+def _decision(key: str, value: bytes) -> NewDecision:
+    """Which parents a device had before is not in the back-up: its record goes to every partition that may know."""
+    return NewDecision(key, value, [(FORMER_HEADER, ANY.encode())] if device_of(key) is not None else [])
 
 
 def bounds(kafka: KafkaSettings, facts: Mapping[str, TopicFacts]) -> dict[tuple[str, int], tuple[int, int]]:

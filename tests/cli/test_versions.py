@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +20,7 @@ from sinks.migrate import migrate
 from sinks.settings import MigrationSettings
 from streams.access.policy import check, decode, shipped
 from streams.aggregate.windowing import decode as windowing
+from streams.presence import rules
 from tests.servers import ClickHouseServer, KafkaServer
 
 Run = Callable[..., Result]
@@ -125,6 +127,48 @@ def test_a_policy_is_not_published_over_one_that_was_not_shown(run: Run, kafka: 
     with pytest.raises(ChangedMeanwhileError):
         inband.publish(kafka, POLICY_KEY, check(ONE, "one").encode(), "see", expected=offset)
     assert published(kafka)[1] == other.encode()
+
+
+def overtaken(monkeypatch: pytest.MonkeyPatch, kafka: KafkaSettings, key: str, value: bytes) -> None:
+    """Somebody else publishes `value` after a command has shown its difference, and before it publishes, once."""
+    before = inband.publish
+
+    def publish(*given: Any) -> tuple[int, int]:
+        monkeypatch.setattr(inband, "publish", before)
+        before(kafka, key, value, "see")
+        return before(*given)
+
+    monkeypatch.setattr(inband, "publish", publish)
+
+
+def test_whoever_was_overtaken_with_a_policy_sees_what_he_would_have_overwritten(
+    run: Run, kafka: KafkaSettings, one: str, default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("policy", "apply", default, "--yes")
+    other = check(ONE.replace("telemetry/meter", "event/*"), "other")
+    overtaken(monkeypatch, kafka, POLICY_KEY, other.encode())
+    done = run("policy", "apply", one, "--yes")
+    offset, value = published(kafka)
+    assert done.exit_code == Exit.FAILED and value == other.encode()
+    assert "-    - event/*" in done.stdout, "the difference from the version that came between"
+    assert f"policy: version 0/{offset} was published meanwhile, so nothing was changed" in done.stderr
+    assert "`millrace policy show` shows it; run this command again" in done.stderr
+    assert run("policy", "apply", one, "--yes").exit_code == Exit.OK
+
+
+def test_whoever_was_overtaken_with_settings_of_a_stage_sees_what_he_would_have_overwritten(
+    run: Run, kafka: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, file = settings_key("presence"), tmp_path / "presence.yaml"
+    file.write_text("settle: 7s\n")
+    overtaken(monkeypatch, kafka, key, rules.check("settle: 6s", "other").encode())
+    done = run("presence", "apply", str(file))
+    found = inband.published(kafka, key, rules.decode)
+    assert done.exit_code == Exit.FAILED and found.value is not None and found.value.settle_ms == 6_000
+    assert "-settle: 6s" in done.stdout and "+settle: 7s" in done.stdout
+    assert f"version {found.name} was published meanwhile, so nothing was changed" in done.stderr
+    assert "`millrace presence show` shows it; run this command again" in done.stderr
+    assert run("presence", "apply", str(file)).exit_code == Exit.OK
 
 
 def test_history_lists_versions_and_rollback_publishes_an_old_one_as_a_new_one(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from control.log import headers_of
 from operations.backup import BackupSettings, backup, control, journal, restore, tables
 from operations.backup.manifest import File
 from operations.backup.tables import Table
@@ -16,14 +17,16 @@ from operations.doctor import Level, judge
 from runtime.clickhouse.client import ClickHouse
 from runtime.errors import MillraceError, RefusedError, RetryableError
 from runtime.kafka import clients
+from runtime.kafka.log import NEWEST, OLDEST, LogReader
 from runtime.kafka.topics import newest_values
 from runtime.settings import KafkaSettings
+from schemas.control import CHANGE_HEADER, FORMAT, FORMAT_HEADER, former_parents
 from tests.operations.flows import flow, stored
 from tests.servers import KafkaServer
 from tests.sinks.conftest import Stand
 
 DEVICE = b'{"id":"device-%07d","labels":{},"parent":null,"role":"motor","state":"active","token":null}'
-MANY = 150_000
+MANY = 200_000
 
 
 def test_an_exception_in_mid_stream_is_an_error_and_leaves_no_file(db: ClickHouse, tmp_path: Path) -> None:
@@ -51,10 +54,24 @@ def test_all_of_many_control_records_are_restored_and_acknowledged(
     settings, topic = KafkaSettings(kafka.bootstrap), "restored.control"
     admin = clients.admin(settings)
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
-    monkeypatch.setattr(control, "CONTROL", topic)
-    records = {f"device/device-{i:07d}": DEVICE % i for i in range(MANY)}
-    assert control.restore(settings, records, {}) == MANY
+    monkeypatch.setattr("control.log.CONTROL", topic)
+    records = {f"device/device-{i:07d}": DEVICE % i for i in range(MANY)} | {"policy": b"{}"}
+    given: list[dict[str, Any]] = []
+    producer = clients.producer
+    monkeypatch.setattr("control.log.clients.producer", lambda s, own: given.append(own) or producer(s, own))
+    assert control.restore(settings, records, {}) == MANY + 1
+    assert given[0]["transaction.timeout.ms"] == 10_000 + MANY + 1, "time in proportion to the records"
     assert {key: value for key, (_, value) in newest_values(settings, topic).items()} == records
+    with LogReader(settings) as reader:
+        end = reader.bounds(topic, 0)[1]
+        written = [headers_of(message) for message in reader.records(topic, {0: (OLDEST, NEWEST)})]
+    assert len({found[CHANGE_HEADER] for found in written}) == 1, "one transaction: all of it is in force or nothing"
+    assert {found[FORMAT_HEADER] for found in written} == {FORMAT}
+    assert {former_parents(found) for found in written[:-1]} == {None}, "each partition that may know another parent"
+    assert former_parents(written[-1]) == [], "a policy has no parents"
+    assert control.restore(settings, records, {}) == MANY + 1
+    with LogReader(settings) as reader:
+        assert reader.bounds(topic, 0)[1] == end, "what is there already is not written again"
 
 
 def test_a_restore_that_broke_off_goes_on_when_the_same_command_runs_again(
