@@ -70,8 +70,9 @@ def watch(data: Path, workers: list[str], steady_s: float = STEADY_S) -> None:
             name = ended[0]
             why = next((s.get("why") or s["state"] for s in found if s["name"] == name), State.STOPPED)
             raise RestartError(
-                f"{name} was ready and ended within {steady_s:g} s: {why}. {data / 'logs' / f'{name}.log'} says why;"
-                f" then `millrace restart {name.rstrip('-0123456789')}`. Services that come after it were not restarted"
+                f"{name} was ready and ended within {steady_s:g} s: {why}. {data / 'logs' / f'{name}.log'} has the"
+                f" reason; then `millrace restart {name.rstrip('-0123456789')}`. Later services"
+                " were not restarted"
             )
         time.sleep(_LOOK_S)
 

@@ -35,7 +35,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.
 
 
 class UpError(MillraceError):
-    """The platform did not come up; the message says why and where to look."""
+    """The platform did not start; the message has the reason and the log to read."""
 
 
 @click.command()

@@ -136,7 +136,7 @@ class Service:
         return replace(self._move(Event.REFUSED), pid=None, why=why)
 
     def delayed(self, why: str, now_s: float) -> "Service":
-        """It cannot be started now: the machine lacks room, memory or processes. It is tried again."""
+        """It cannot be started now: the machine lacks room, memory or processes. It is retried."""
         failures = self.failures + 1
         return replace(self._move(Event.DELAYED), failures=failures, retry_at_s=now_s + delay_s(failures), why=why)
 

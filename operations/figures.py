@@ -36,7 +36,7 @@ def size_from(fleet: Fleet, keep: Keep, figures: Path | None = None) -> Sized:
 
 
 def known(lines: Iterable[str]) -> dict[str, float]:
-    """Figures by name. Lines of other programs are passed over."""
+    """Figures by name. Lines of other programs are skipped."""
     rows = [orjson.loads(line) for line in lines if line.startswith("{")]
     return {str(row["name"]): float(row["value"]) for row in rows}
 

@@ -3,7 +3,7 @@ every node, one file after the other on all of them.
 
 ClickHouse has no transactions over DDL, so a file may be cut off in its middle: every statement must be harmless when
 it runs again (IF NOT EXISTS, CREATE OR REPLACE VIEW). A claim is a row whose deduplication token lets only the first
-insert through; a claim whose holder died is passed over after CLAIM_S.
+insert through; a claim whose holder died expires after CLAIM_S.
 """
 
 import logging

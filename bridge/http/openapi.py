@@ -19,10 +19,10 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "application/senml+cbor": "81a3006b74656d7065726174757265016343656c02fb4035800000000000 (in hexadecimal)",
 }
 _INTRODUCTION: Final = (
-    "A message is answered with 202 only after Kafka has acknowledged it. Of a request that is answered with anything"
-    " else nothing was counted as received; after 503 it may have arrived all the same, so send it again with the same"
-    " Millrace-Boot and Millrace-Seq and it counts once. Whether a device may say what it says is decided later, by"
-    " policy: a forbidden message is answered with 202 and denied in the stream."
+    "A request is answered with 202 only after Kafka has acknowledged its messages. With any other status no message"
+    " was stored, except that after 503 the messages may have been stored: send them again with the same"
+    " Millrace-Boot and Millrace-Seq, and they are stored once. Permissions are checked later,"
+    " by policy: a forbidden message is answered with 202 and denied in the stream."
 )
 _STAMP_TEXTS: Final = {
     stamps.BOOT: "A number that the device raises each time it starts.",

@@ -36,7 +36,7 @@ def _steady_ms() -> int:
 
 
 class Relay:
-    """`step` carries what is there and ticks when it is time; call it again and again. Errors are fatal.
+    """`step` carries what is there and ticks when it is time; call it in a loop. Errors are fatal.
 
     `beat` is called in the thread that works: after each step, and while that waits for Kafka.
     """

@@ -27,7 +27,7 @@ class Fault(IntEnum):
     DRIFT = 2
     """Further and further off."""
     STUCK = 3
-    """The same value again and again."""
+    """The same value repeatedly."""
     DROP_OUT = 4
     """Silence."""
 

@@ -1,4 +1,4 @@
-"""One look again and again, in a thread of its own: an engine that hangs must not keep the others from being seen."""
+"""A check that repeats in a thread of its own, so that an engine that hangs does not delay the others."""
 
 import logging
 import threading

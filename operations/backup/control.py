@@ -95,7 +95,7 @@ def _holds(view: View, key: str, value: bytes) -> bool:
 
 
 def _decision(key: str, value: bytes) -> NewDecision:
-    """Which parents a device had before is not in the back-up: its record goes to every partition that may know."""
+    """Which parents a device had before is not in the backup: its record goes to every partition that may know."""
     return NewDecision(key, value, [(FORMER_HEADER, ANY.encode())] if device_of(key) is not None else [])
 
 

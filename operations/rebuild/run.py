@@ -1,5 +1,5 @@
-"""A rebuild from its beginning to its end. The order of its steps keeps rows from being lost or doubled while the sink
-goes on writing.
+"""A rebuild from its beginning to its end. The order of its steps keeps rows from being lost or duplicated while the
+sink goes on writing.
 
 Until the swap the sink writes into the old table alone, and what was read of the log ends where its ledger ends: all
 later rows are only in the old one. The swap is atomic. After it the sink writes into the new table, but an insert that

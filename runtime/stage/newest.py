@@ -43,7 +43,7 @@ class SnapshotPosition:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What the topic holds of a partition. `snapshot` and `state` are None where there never was a snapshot, or all
-    were passed over."""
+    were skipped."""
 
     position: SnapshotPosition
     snapshot: Snapshot | None = None

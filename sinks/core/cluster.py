@@ -36,7 +36,7 @@ class Node:
 
 
 def problems(nodes: Sequence[Node]) -> list[str]:
-    """Everything because of which rows would be lost or doubled; empty when the cluster can be used."""
+    """Everything because of which rows would be lost or duplicated; empty when the cluster can be used."""
     found = []
     named = [node for node in nodes if node.replicated]
     if named and len(named) < len(nodes):

@@ -17,7 +17,7 @@ PACE_MS: Final = 500
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A range ends after the record with which it has `rows` rows or `bytes` bytes, or spans `step_ms` of Kafka's
-    append time; at a tick already when it spans `tick_ms`; while it holds nothing to tell, when it spans `idle_ms`.
+    append time; at a tick already when it spans `tick_ms`; while it contains no rows, when it spans `idle_ms`.
     """
 
     rows: int

@@ -31,7 +31,7 @@ def until(what: Callable[[], Any], within_s: float, why: Callable[[], str]) -> A
 
 
 class Worker:
-    """`python -m MODULE OPTIONS`, again and again; its log holds all its lives."""
+    """`python -m MODULE OPTIONS`, started repeatedly; its log covers all runs."""
 
     def __init__(self, module: str, log: Path, environment: Environment) -> None:
         self.port = free()[0]

@@ -1,4 +1,4 @@
-"""Three Kafka brokers: one is lost for good, with its disk, and nothing of what was acknowledged is."""
+"""Three Kafka brokers: one is lost permanently, with its disk, and nothing of what was acknowledged is."""
 
 import shutil
 import signal

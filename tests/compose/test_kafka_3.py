@@ -1,4 +1,4 @@
-"""deploy/compose/kafka-3.yml for real: one broker of three is lost for good, its disk too, while a fleet speaks."""
+"""deploy/compose/kafka-3.yml for real: one broker of three is lost permanently, with its disk, while a fleet speaks."""
 
 import json
 import os

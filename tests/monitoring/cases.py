@@ -52,7 +52,7 @@ _REFUSED = 'millrace_access_refused_total{{rule="{}"}}'
 CASES = (
     Case(
         "ReadingsBudgetBurning",
-        "2% of the readings of the last hour took longer than 2 s (promised: 0.1 %)",
+        "2% of the readings of the last hour took longer than 2 s (objective: 0.1 %)",
         {"severity": "critical", "window": "1h"},
         _delays("0+980x260", "0+1000x260"),
         _delays("0+9995x260", "0+10000x260"),
@@ -60,17 +60,17 @@ CASES = (
         also=(
             (
                 {"window": "6h"},
-                "2% of the readings of the last 6 hours took longer than 2 s (promised: 0.1 %)",
+                "2% of the readings of the last 6 hours took longer than 2 s (objective: 0.1 %)",
             ),
             (
                 {"window": "3d", "severity": "warning"},
-                "2% of the readings of the last 3 days took longer than 2 s (promised: 0.1 %)",
+                "2% of the readings of the last 3 days took longer than 2 s (objective: 0.1 %)",
             ),
         ),
     ),
     Case(
         "ReadingsBudgetBurning",
-        "1% of the readings of the last 6 hours took longer than 2 s (promised: 0.1 %)",
+        "1% of the readings of the last 6 hours took longer than 2 s (objective: 0.1 %)",
         {"severity": "critical", "window": "6h"},
         _delays("0+990x400", "0+1000x400"),
         _delays("0+9995x400", "0+10000x400"),
@@ -79,13 +79,13 @@ CASES = (
         also=(
             (
                 {"window": "3d", "severity": "warning"},
-                "1% of the readings of the last 3 days took longer than 2 s (promised: 0.1 %)",
+                "1% of the readings of the last 3 days took longer than 2 s (objective: 0.1 %)",
             ),
         ),
     ),
     Case(
         "ReadingsBudgetBurning",
-        "0.2% of the readings of the last 3 days took longer than 2 s (promised: 0.1 %)",
+        "0.2% of the readings of the last 3 days took longer than 2 s (objective: 0.1 %)",
         {"severity": "warning", "window": "3d"},
         _delays("0+998x1000", "0+1000x1000"),
         _delays("0+9995x1000", "0+10000x1000"),
@@ -94,14 +94,14 @@ CASES = (
     ),
     Case(
         "ReadingsLate",
-        "one reading of a hundred takes longer than 4.25s from receipt to query",
+        "1 % of readings take longer than 4.25s from receipt to query",
         {"severity": "warning"},
         _delays("0+960x80", "0+1000x80"),
         _delays("0+995x80", "0+1000x80"),
     ),
     Case(
         "LedgerDifference",
-        "the ledger cannot account for 3 readings: lost or doubled",
+        "the ledger cannot account for 3 readings: lost or duplicated",
         {"severity": "critical", "of": "readings"},
         {
             'millrace_ledger{of="readings", count="difference"}': "-3x80",
@@ -117,7 +117,7 @@ CASES = (
     ),
     Case(
         "LedgerUnseen",
-        "nobody has seen the ledger for 10m 0s: whether something is lost is not known",
+        "the ledger could not be read for 10m 0s: losses would not be detected",
         {"severity": "warning"},
         {'millrace_watch_looked_timestamp_seconds{at="ledger"}': "600x80"},
         {'millrace_watch_looked_timestamp_seconds{at="ledger"}': "0+15x80"},
@@ -139,7 +139,7 @@ CASES = (
     ),
     Case(
         "MessagesNotDecided",
-        "10 messages a second are taken in, and access decides on none",
+        "10 messages a second are received, and access processes none",
         {"severity": "critical", "service": "access"},
         {"millrace_bridge_acknowledged_total": "0+150x80", _DECIDED.format("accepted"): "700x80"},
         {
@@ -157,7 +157,7 @@ CASES = (
     ),
     Case(
         "MessagesMissing",
-        "7 messages that devices numbered never reached the bridge, in 15 minutes",
+        "7 numbered messages of devices never reached the bridge, in 15 minutes",
         {"severity": "warning"},
         {"millrace_access_missing_total": "0x40 7x40"},
         {"millrace_access_missing_total": "7x80"},
@@ -314,14 +314,14 @@ CASES = (
     # ---- disks
     Case(
         "DiskFilling",
-        "the disk of kafka has 10% left",
+        "the disk of kafka has 10% free",
         {"severity": "warning", "disk": "kafka"},
         {'millrace_disk_free_bytes{disk="kafka"}': "10x80", 'millrace_disk_size_bytes{disk="kafka"}': "100x80"},
         {'millrace_disk_free_bytes{disk="kafka"}': "20x80", 'millrace_disk_size_bytes{disk="kafka"}': "100x80"},
     ),
     Case(
         "DiskFilling",
-        "the disk of clickhouse/default has 5% left",
+        "the disk of clickhouse/default has 5% free",
         {"severity": "critical", "disk": "clickhouse/default"},
         {
             'millrace_disk_free_bytes{disk="clickhouse/default"}': "5x80",
@@ -331,7 +331,7 @@ CASES = (
             'millrace_disk_free_bytes{disk="clickhouse/default"}': "20x80",
             'millrace_disk_size_bytes{disk="clickhouse/default"}': "100x80",
         },
-        also=(({"severity": "warning"}, "the disk of clickhouse/default has 5% left"),),
+        also=(({"severity": "warning"}, "the disk of clickhouse/default has 5% free"),),
     ),
     Case(
         "DiskFullSoon",
@@ -381,18 +381,18 @@ CASES = (
     ),
     Case(
         "RelayClockOff",
-        "the relay's clock is 2s off Kafka's; above 5 s ticks are withheld",
+        "the relay's clock is 2s off from Kafka's; above 5 s ticks are withheld",
         {"severity": "warning", "service": "relay"},
         {"millrace_relay_clock_off_seconds": "2x80", "millrace_relay_ticks_withheld_total": NEVER},
         {"millrace_relay_clock_off_seconds": "0.2x80", "millrace_relay_ticks_withheld_total": NEVER},
     ),
     Case(
         "RelayClockOff",
-        "the relay's clock is 9s off Kafka's: ticks are withheld",
+        "the relay's clock is 9s off from Kafka's: ticks are withheld",
         {"severity": "critical", "service": "relay"},
         {"millrace_relay_clock_off_seconds": "9x80", "millrace_relay_ticks_withheld_total": "0+15x80"},
         {"millrace_relay_clock_off_seconds": "0.2x80", "millrace_relay_ticks_withheld_total": "4x80"},
-        also=(({"severity": "warning"}, "the relay's clock is 9s off Kafka's; above 5 s ticks are withheld"),),
+        also=(({"severity": "warning"}, "the relay's clock is 9s off from Kafka's; above 5 s ticks are withheld"),),
     ),
     Case(
         "ControlRecordsBroken",
@@ -540,14 +540,14 @@ CASES = (
     ),
     Case(
         "DeviceClockWrong",
-        "20 messages in 5 minutes carry times too far ahead: a device's clock is wrong",
+        "20 messages in 5 minutes have times too far ahead: a device's clock is wrong",
         {"severity": "warning", "rule": "ahead"},
         {_REFUSED.format("ahead"): "0+1x80", _REFUSED.format("channel"): "0+9x80"},
         {_REFUSED.format("ahead"): "5x80", _REFUSED.format("channel"): "0+9x80"},
     ),
     Case(
         "DeviceClockWrong",
-        "20 messages in 5 minutes carry times too far back: a device's clock is wrong",
+        "20 messages in 5 minutes have times too far back: a device's clock is wrong",
         {"severity": "warning", "rule": "age"},
         {_REFUSED.format("age"): "0+1x80"},
         {_REFUSED.format("age"): NEVER},

@@ -154,7 +154,7 @@ class Device:
 
 @contextmanager
 def saying(running: Running, name: str, body: Callable[[], bytes], count: int = 1) -> Iterator[None]:
-    """A device that says something again and again, every 100 ms."""
+    """A device that publishes every 100 ms."""
     over, device = threading.Event(), Device(running, name)
 
     def say() -> None:

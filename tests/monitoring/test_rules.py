@@ -92,5 +92,5 @@ def test_an_alert_fires_for_what_it_is_meant_for_and_not_beside_it(case: Case, t
 
 
 def test_the_watchdog_always_fires(tmp_path: Path) -> None:
-    case = Case(ALWAYS_FIRES, "alerts arrive", {"severity": "info"}, {"up": "1x4"}, {})
+    case = Case(ALWAYS_FIRES, "alerts are delivered", {"severity": "info"}, {"up": "1x4"}, {})
     run(tmp_path, "15s", ALWAYS_FIRES, trials(case)[:1])

@@ -1,4 +1,4 @@
-"""Back-ups that break off, and restores that go on after it, against real Kafka and ClickHouse."""
+"""Backups that are interrupted, and restores that continue after that, against real Kafka and ClickHouse."""
 
 import signal
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""sink_buffer_bytes bounds what all partitions hold together, and reaching it never stops the flow for good."""
+"""sink_buffer_bytes bounds what all partitions hold together, and reaching it never stops the flow permanently."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Policies: which role may say what. Written in YAML, checked with every mistake at once, published as JSON.
+"""Policies: which role may publish what. Written in YAML, checked with every mistake at once, published as JSON.
 
     policy = check(text, "policy.yaml")      # raises PolicyError with every mistake and its line
     policy.encode()                          # value of the control record `policy`

@@ -110,8 +110,8 @@ class Residual:
     ) -> Found:
         """Judge rows in their order and learn from them. A series may stand many times, times may run backwards.
 
-        `threshold`: of each row's series, in multiples of the detector's own: 2.0 asks for twice as strange. `groups`:
-        Grouped(series), from whom has it already.
+        `threshold`: of each row's series, in multiples of the detector's own: 2.0 doubles the limit for an
+        alert. `groups`: Grouped(series), if the caller has it already.
         """
         finite = np.isfinite(value)
         asked = np.ones(len(series)) if threshold is None else threshold

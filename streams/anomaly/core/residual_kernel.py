@@ -160,7 +160,7 @@ def step(ops: Ops, of_series: Any, of_signals: Any, reading: Reading) -> tuple[A
 
 
 def reset(of_series: Any) -> list[float]:
-    """OF_SERIES of one series that turned from value to counter, or back for good."""
+    """OF_SERIES of one series that turned from value to counter, or back permanently."""
     _, time_ms, interval_s, last, _, _, counter, *_ = of_series
     rises = _NEVER if counter == 1.0 else 0.0
     return [0.0, time_ms, interval_s, last, rises, 0.0, 1.0 - counter, *FRESH[7 : len(OF_SERIES)]]

@@ -25,7 +25,7 @@ class Kind(StrEnum):
     RATE = "rate"
     """Changes faster than a limit."""
     STUCK = "stuck"
-    """The same value again and again."""
+    """The same value repeatedly."""
     SILENCE = "silence"
     """No reading."""
 
