@@ -124,7 +124,7 @@ CASES = (
     ),
     Case(
         "MessagesNotAcknowledged",
-        "bridge holds messages that Kafka does not acknowledge; devices get no acknowledgement",
+        "bridge holds messages that Kafka does not acknowledge; new ones wait in mosquitto, HTTP clients get 503",
         {"severity": "critical", "service": "bridge", "instance": "bridge:9100"},
         {
             'millrace_bridge_groups{service="bridge", instance="bridge:9100"}': "4x80",
