@@ -5,11 +5,12 @@ mosquitto reads at its start and on SIGHUP. Certificates that have expired leave
 """
 
 import fcntl
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import orjson
 from cryptography import x509
@@ -29,8 +30,16 @@ def note(folder: Path, id: str, certificate: x509.Certificate) -> None:
     if not is_device_id(id):
         return
     line = {"id": id, "serial": f"{certificate.serial_number:x}", "until": certificate.not_valid_after_utc.isoformat()}
-    with _locked(folder), (folder / ISSUED).open("ab") as file:
-        file.write(orjson.dumps(line) + b"\n")
+    with _locked(folder), (folder / ISSUED).open("ab+") as file:
+        torn = b"" if _ends_a_line(file) else b"\n"  # a full disk cut the line before
+        file.write(torn + orjson.dumps(line) + b"\n")
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def serials(folder: Path, ids: Collection[str]) -> set[str]:

@@ -118,6 +118,15 @@ def test_a_renewed_certificate_works_beside_the_old_one_until_that_is_revoked(
     until(lambda: new.connect(port) is None, 20, "the broker has read the list")
 
 
+def test_a_certificate_issued_after_a_full_disk_cut_a_line_can_be_revoked(tmp_path: Path) -> None:
+    authority = Authority.open(tmp_path)
+    authority.issue_client("before")
+    with (tmp_path / revocation.ISSUED).open("ab") as file:
+        file.write(b'{"id": "to')
+    authority.issue_client("after")
+    assert revocation.revoke(tmp_path, {"before", "after"}) == ["after", "before"]
+
+
 def test_expired_certificates_leave_the_notes_and_a_torn_line_is_passed_over(tmp_path: Path) -> None:
     authority = Authority.open(tmp_path)
     authority.issue_client("gone", days=0)
