@@ -24,7 +24,6 @@ FIRST = (
     "stage/test_refusals.py",
     "sinks/test_windows.py",
     "aggregate/test_law.py",
-    "local/test_data_paths.py",
     "local/test_clickhouse_attacks.py",
     "local/test_platform.py",
     "sinks/test_tables.py",

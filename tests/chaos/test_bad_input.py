@@ -151,6 +151,7 @@ def _fuzz(running: Running, device: str, count: int) -> None:
     assert _restarts(running) == {}
 
 
+@pytest.mark.long
 def test_fuzzed_payloads_and_topics_kill_nothing_and_are_all_accounted_for(running: Running) -> None:
     _fuzz(running, "fuzz-1", 300)
 

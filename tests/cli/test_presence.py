@@ -47,6 +47,7 @@ def test_devices_are_listed_as_they_come_and_go(platform: Running, call: Call) -
         assert "leaves-1" in shown and "disconnected" in shown and "stays-1" not in shown
 
 
+@pytest.mark.long
 def test_rules_are_checked_published_and_shown(platform: Running, call: Call, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("silence: {factor: 2, least: 20s}\n")

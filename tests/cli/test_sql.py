@@ -105,7 +105,7 @@ def test_the_owner_is_asked_and_without_a_terminal_refused(
 ) -> None:
     done = sql("--owner", "DROP TABLE kept")
     assert done.exit_code == Exit.FAILED
-    assert "on the platform of the environment" in done.stderr and "--yes says yes" in done.stderr
+    assert "on the platform of the environment" in done.stderr and "use --yes" in done.stderr
     assert count(server) == 1500
     assert sql("--owner", "SELECT count() FROM kept").exit_code == Exit.OK, "reading is not asked about"
     assert sql("--owner", "--yes", "CREATE TABLE gone (a Int8) ENGINE = Memory").exit_code == Exit.OK

@@ -106,7 +106,7 @@ def test_a_policy_that_takes_roles_away_is_shown_and_refused_where_nobody_can_be
     for done in (dry, refused):
         assert "removed: motor: 2 active devices have it and would be denied" in done.stdout
         assert "-  motor:" in done.stdout
-    assert "--yes says yes" in refused.stderr
+    assert "use --yes" in refused.stderr
     assert published(kafka) == before
     assert run("policy", "apply", one, "--yes").exit_code == Exit.OK
     assert published(kafka)[1] == check(ONE, "one").encode()

@@ -14,7 +14,7 @@ from tests.chaos.running import ROOT, Running
 LIMIT_S = 60.0
 NAMES = [
     pytest.param("Ünïcode & 'quotes' \"two\", comma #1?a=b%20$HOME;\\ [x]*", id="spaces, umlauts, quotes and signs"),
-    pytest.param("/".join(["long" * 20] * 4), id="longer than a unix socket's path", marks=pytest.mark.long),
+    pytest.param("/".join(["long" * 20] * 4), id="longer than a unix socket's path"),
 ]
 
 
@@ -31,6 +31,7 @@ def stored(running: Running) -> int:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.long
 def test_a_message_is_there_after_down_and_up_whatever_the_folder_is_called(tmp_path: Path, name: str) -> None:
     data = tmp_path / name
     data.parent.mkdir(parents=True, exist_ok=True)

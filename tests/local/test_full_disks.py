@@ -13,7 +13,7 @@ LIMIT_S = 600.0
 @pytest.mark.parametrize(
     "scenario",
     [
-        "mosquitto",
+        pytest.param("mosquitto", marks=pytest.mark.long),
         pytest.param("all-on-one", marks=pytest.mark.chaos),
         pytest.param("all-on-one-and-kill-9", marks=pytest.mark.chaos),
         pytest.param("kafka", marks=pytest.mark.chaos),

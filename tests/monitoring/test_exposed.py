@@ -17,6 +17,8 @@ from tests.monitoring.rules import rules
 from tests.monitoring.runbooks import DOCUMENTS, blocks, commands
 from tests.support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 SERVICES = services()
 LATER = {"status": {"5.."}, "stage": {"anomaly|presence|aggregate"}, "table": {"anomalies|incidents"}}
 """Values that a platform without trouble does not show."""

@@ -257,5 +257,5 @@ def test_a_broker_that_refuses_says_why(mosquitto: MosquittoServer, tmp_path: Pa
     watched = Mosquitto(
         WatchSettings(mqtt_url=mosquitto.bridge_url, mqtt_user="millrace_bridge", mqtt_password_file=wrong)
     )
-    with pytest.raises(OSError, match="refuses the watch"):
+    with pytest.raises(OSError, match="refused the connection of the watch"):
         watched.look()

@@ -62,6 +62,7 @@ def test_a_record_that_access_skipped_ends_no_correction_rebuild_verification_or
         assert findings(stand) == []
 
 
+@pytest.mark.long
 def test_garbage_that_the_sink_skipped_ends_no_rebuild_and_no_verification(
     make_stand: Callable[..., Stand], command: Command
 ) -> None:
@@ -83,6 +84,7 @@ def test_garbage_that_the_sink_skipped_ends_no_rebuild_and_no_verification(
     stand.check()
 
 
+@pytest.mark.long
 def test_a_record_that_access_cannot_read_changes_nothing_and_names_the_offset(
     make_stand: Callable[..., Stand], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_correction_that_was_cut_off_is_undone_or_finished_by_the_next(
         assert findings(stand) == []
 
 
+@pytest.mark.long
 def test_what_retention_took_cannot_be_corrected(make_stand: Callable[..., Stand], command: Command) -> None:
     stand = make_stand(2)
     with a_bad_hour(stand) as (_parts, span, words):

@@ -74,6 +74,7 @@ def test_a_dry_run_of_correct_leaves_a_broken_off_correction_and_every_table_as_
         assert held(stand) == right(good, span)
 
 
+@pytest.mark.long
 def test_a_dry_run_of_replay_sends_nothing(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand(2)
     with a_bad_hour(stand):

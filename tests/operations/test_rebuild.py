@@ -56,6 +56,7 @@ def test_a_rebuilt_table_holds_what_the_log_says_and_what_came_meanwhile(
     stand.check()
 
 
+@pytest.mark.long
 def test_a_rebuild_without_a_sink_says_that_it_cannot_end(
     make_stand: Callable[..., Stand], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_all_of_many_control_records_are_restored_and_acknowledged(
         assert reader.bounds(topic, 0)[1] == end, "what is there already is not written again"
 
 
+@pytest.mark.long
 def test_a_restore_that_broke_off_goes_on_when_the_same_command_runs_again(
     make_stand: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

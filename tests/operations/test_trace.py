@@ -55,6 +55,7 @@ def test_a_reading_leads_to_the_bytes_it_came_in_until_kafka_no_longer_holds_the
     assert later.readings == found.readings
 
 
+@pytest.mark.long
 def test_the_last_message_before_a_time_is_found(spoken: tuple[Stand, list[Access]]) -> None:
     stand, _parts = spoken
     newest = follow(stand, "dev-0")
@@ -64,6 +65,7 @@ def test_the_last_message_before_a_time_is_found(spoken: tuple[Stand, list[Acces
     assert earlier is not None and earlier < measured
 
 
+@pytest.mark.long
 def test_of_a_device_without_readings_the_refused_message_is_shown(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand(1)
     part = Access(stand, 0)

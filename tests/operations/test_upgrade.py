@@ -90,6 +90,7 @@ def test_every_service_of_ours_is_in_the_order() -> None:
     assert sorted(ORDER) == sorted(row.name for row in SERVICES if not row.one_shot)
 
 
+@pytest.mark.long
 def test_what_cannot_be_restarted_is_named(running: Running, tmp_path: Path, refused: Callable[..., Exception]) -> None:
     assert "kafka: expected some of sink" in str(refused("restart", "kafka", "sink", "--data", str(running.data)))
     error = refused("restart", "--data", str(tmp_path))

@@ -133,7 +133,8 @@ def _answer_as_access(stand: Stand, headers: list[tuple[str, bytes]]) -> None:
     chain.stages.take(offset, Kind.DATA, chain.time_ms, 0)
 
 
-@pytest.mark.parametrize("running", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.long
 def test_a_deleted_topic_ends_the_sink_with_78_and_the_commands_that_resolve_it(
     make_stand: Make, running: bool
 ) -> None:

@@ -55,6 +55,7 @@ def test_it_stores_each_row_once_and_the_ledger_reconciles(make_stand: Make) -> 
         assert text in findings
 
 
+@pytest.mark.long
 def test_it_survives_kills_of_itself_and_of_clickhouse(make_stand: Make) -> None:
     kills_and_flow(make_stand(2), kills=4, records=12, seed=1)
 
@@ -214,6 +215,7 @@ def test_it_waits_for_topics_that_an_older_platform_has_not(
     stand.close()
 
 
+@pytest.mark.long
 def test_ticks_alone_are_stored_in_few_inserts(make_stand: Make) -> None:
     stand = make_stand(1)
     stand.sink()

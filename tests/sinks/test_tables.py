@@ -129,7 +129,7 @@ def test_retention_follows_the_setting(db: ClickHouse, database: MigrationSettin
 def test_clickhouse_away_is_retryable_and_bad_statements_are_not(db: ClickHouse) -> None:
     with pytest.raises(RetryableError):
         ClickHouse(MigrationSettings("http://millrace@127.0.0.1:1/x"))
-    with pytest.raises(FatalError, match="ClickHouse refuses"):
+    with pytest.raises(FatalError, match="ClickHouse rejects"):
         db.command("SELECT nonsense FROM readings")
     with pytest.raises(RefusedError, match="MILLRACE_CLICKHOUSE_URL"):
         ClickHouse(MigrationSettings("tcp://host"))

@@ -257,6 +257,7 @@ WAITING = "database = currentDatabase() AND NOT is_done"
 # ---- the walk
 
 
+@pytest.mark.long
 def test_verify_finds_what_was_damaged(make_stand: Callable[[int], Stand]) -> None:
     stand = make_stand(1)
     for _ in range(6):
