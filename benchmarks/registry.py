@@ -80,9 +80,14 @@ def _until_relayed(settings: KafkaSettings) -> None:
     """Wait until the relay has applied the whole log."""
     with LogReader(settings) as log:
         end = log.bounds(CONTROL, 0)[1]
-    while late := applied.behind(settings, end, 60):
-        if all(reader.name.startswith("bridge-http") for reader in late):
-            return
+    while True:
+        try:
+            late = applied.behind(settings, end, 60)
+        except applied.NoReaderError:  # the relay publishes its position when it has caught up
+            time.sleep(0.5)
+        else:
+            if all(reader.name.startswith("bridge-http") for reader in late):
+                return
 
 
 def _commands(settings: KafkaSettings, folder: Path) -> Iterator[Figure]:

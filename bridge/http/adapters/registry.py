@@ -90,6 +90,7 @@ class Follower:
             broken = self._credentials.apply(message.key() or b"", message.value())
             if broken is not None:
                 log.error("invalid registry record, its device is rejected (see `millrace doctor`): %s", broken)
-            self._position = (message.offset() or 0) + 1
+        if batch:
+            self._position = (batch[-1].offset() or 0) + 1
         if batch and self._caught_up.is_set():
             metrics.DEVICES.set(len(self._credentials))

@@ -42,6 +42,7 @@ class Credentials:
     def __init__(self) -> None:
         self._base: tuple[Any, Any] = (np.zeros(0, np.uint64), np.zeros(0, _DIGEST))
         self._recent: dict[str, bytes | None] = {}
+        self._merge_at = _RECENT
         self._count: int | None = None
         """Kept from the first question on: while a registry is loaded nobody asks, and it would double the time."""
 
@@ -63,7 +64,7 @@ class Credentials:
         if not key.startswith(_KEY):
             return None
         quick = _usual(value) if value else None
-        if quick is not None and key.endswith(quick[1]) and len(key) == len(_KEY) + len(quick[1]):
+        if quick is not None and key == _KEY + quick[1]:
             self._put(quick[1].decode(), bytes.fromhex(quick[2].decode()))
             return None
         name = key.decode("utf-8", "replace")
@@ -79,7 +80,7 @@ class Credentials:
         if self._count is not None:
             self._count += (digest is not None) - (self._find(device) is not _NOBODY)
         self._recent[device] = digest
-        if len(self._recent) >= max(_RECENT, len(self._base[0]) // 4):
+        if len(self._recent) >= self._merge_at:
             self._merge()
 
     def allow(self, device: str, authorization: str | None) -> bool:
@@ -109,6 +110,7 @@ class Credentials:
         order = np.argsort(ids)
         self._base = ids[order], digests[order]
         self._recent = {}
+        self._merge_at = max(_RECENT, len(order) // 4)
 
 
 def _hash(device: str) -> np.uint64:
