@@ -29,7 +29,6 @@ FIRST = (
     "sinks/test_tables.py",
     "sinks/test_engine.py",
     "operations/test_dry_run.py",
-    "monitoring/test_exposed.py",
     "operations/test_correct.py",
     "control/test_applied.py",
     "cli/test_demo.py",

@@ -40,11 +40,10 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    settings: Settings, known: dict[str, users.User], listening: socket.socket, confinement: Confinement
+    settings: Settings, room: Room, known: dict[str, users.User], listening: socket.socket, confinement: Confinement
 ) -> None:
     no_readers = _no_readers(settings, confinement)
     began = time.monotonic()
-    room = Room(HERE)
     room.watch()
     engine = Engine(room, settings.workers, settings.readers)
     log.info("engine is up", extra={"version": engine.version, "after_s": round(time.monotonic() - began, 2)})
@@ -85,7 +84,7 @@ def main() -> None:
     host, _, port = settings.listen.rpartition(":")
     listening = socket.create_server((host, int(port)), backlog=128)
     confinement = confine(HERE)
-    asyncio.run(_serve(settings, known, listening, confinement))
+    asyncio.run(_serve(settings, room, known, listening, confinement))
     log.info("stopped")
     sys.stderr.flush()
     os._exit(0)  # the interpreter's own end can crash in the engine's destructors

@@ -150,6 +150,27 @@ def test_a_service_held_with_a_reason_says_it_until_it_is_released(tmp_path: Pat
     supervisor.drain()
 
 
+def test_a_service_that_is_held_is_prepared_for_its_end_first(tmp_path: Path) -> None:
+    """mosquitto needs the room of its reserve for its last save."""
+    alive: list[bool] = []
+    supervisor = supervise(
+        tmp_path,
+        Spec("a", lambda: toy(tmp_path, "a"), before_stop=lambda: alive.append(pid_of(supervisor) is not None)),
+    )
+    until(supervisor, lambda: supervisor.is_ready)
+    supervisor.hold("a", time.monotonic(), "the disk is full")
+    assert alive == [True]
+    until(supervisor, lambda: supervisor.services["a"].state is State.STOPPED)
+    supervisor.drain()
+    assert alive == [True]
+
+
+def pid_of(supervisor: Supervisor) -> int | None:
+    """Of the process of `a` while it runs."""
+    pid = supervisor.services["a"].pid
+    return pid if pid is not None and Path(f"/proc/{pid}").exists() else None
+
+
 def test_one_that_is_never_ready_is_started_again(tmp_path: Path) -> None:
     def never() -> Program:
         return Program("slow", ("/bin/sleep", "100"), lambda: False)
