@@ -190,7 +190,7 @@ async def _kill(data: Path, victim: str, started: asyncio.Event, after_s: float)
         if service["pid"] != pid and service["state"] == "running":
             return report.Kill(victim, at, time.monotonic() - since)
         if time.monotonic() - since > QUIET_S:
-            raise DemoError(f"{victim} did not restart:  {service['state']} {service.get('why', '')}")
+            raise DemoError(f"{victim} did not restart: {service['state']} {service.get('why', '')}")
 
 
 def _service(data: Path, name: str) -> dict[str, Any]:
